@@ -1,0 +1,83 @@
+//! What a caller is told when a request is not carried out, whatever the protocol.
+
+use std::borrow::Cow;
+
+use crate::engine::EngineError;
+
+/// Why a request was not carried out. Each transport maps it in one exhaustive `match`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// The request itself is wrong; sending it again does not help.
+    #[error("{field}: {problem}")]
+    InvalidArgument {
+        /// The field, as the API names it.
+        field: Cow<'static, str>,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The payload or the batch is over its limit.
+    #[error("{field} has {bytes} bytes; at most {max} are allowed")]
+    TooLarge {
+        /// The field, as the API names it.
+        field: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// What the request names does not exist.
+    #[error("{what} does not exist")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// A name would mean two things.
+    #[error("{problem}")]
+    NameConflict {
+        /// Which two, and what to do.
+        problem: String,
+    },
+    /// The dedup id was used for another message within the window.
+    #[error("dedup_id: {dedup_id:?} was used for a message with another content")]
+    DedupMismatch {
+        /// The id.
+        dedup_id: String,
+    },
+    /// A bound of the broker is reached; later it may be free again.
+    #[error("{what}")]
+    Overloaded {
+        /// Which bound.
+        what: &'static str,
+    },
+    /// Another instance is the active one. Nothing was done.
+    #[error("this instance is a standby")]
+    NotActive,
+    /// The broker is shutting down. Nothing was done.
+    #[error("the broker is shutting down")]
+    Draining,
+    /// The store failed while the request was under way: it may or may not have been carried out.
+    #[error("the store failed; the request may or may not have been carried out")]
+    OutcomeUnknown,
+}
+
+impl BrokerError {
+    /// A field with something wrong with it.
+    pub fn invalid(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+        Self::InvalidArgument { field: field.into(), problem: problem.into() }
+    }
+}
+
+impl From<EngineError> for BrokerError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NameConflict { problem } => Self::NameConflict { problem },
+            EngineError::BadName { field, source } => Self::invalid(field, source.to_string()),
+            EngineError::MessageTooLarge { bytes, max } => Self::TooLarge { field: "message", bytes, max },
+            EngineError::NoSuchQueue { name } => Self::NotFound { what: format!("queue '{name}'") },
+            EngineError::DedupMismatch { dedup_id } => Self::DedupMismatch { dedup_id },
+            EngineError::Full { what } => Self::Overloaded { what },
+            EngineError::Stopped => Self::Draining,
+            EngineError::OutcomeUnknown => Self::OutcomeUnknown,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The default journal: a ring of files on the local disk.
+//!
+//! One write and one fdatasync per frame, into files that were written from end to end before. It is no database: it
+//! knows frames, not what they hold. The invariant: what `append` has answered is read again after any crash, and
+//! nothing that it has not been given is. Damage that no crash explains stops the start; it is never skipped.
+//!
+//! ```text
+//!   <data_dir>/LOCK                   lock          who writes here
+//!              STORE                  store         which store this is, and its secret
+//!              journal/<id>.wal       file_header   4 KiB: store, id, salt, first position
+//!                                     frame_header  64 bytes, then records, padded to 4 KiB; and so on
+//!              journal/<id>.spare     ring          waits to be used again
+//!              journal/<id>.tmp       ring          being made
+//! ```
+//!
+//! Ids are 16 hexadecimal digits and rise, with gaps. Each format has its ruler in the file named beside it.
+
+mod data_dir;
+mod error;
+mod file_header;
+mod file_id;
+mod file_journal;
+mod frame_header;
+mod journal_file;
+mod layout;
+mod lock;
+mod preparer;
+mod recovery;
+mod ring;
+mod scan;
+mod store;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use data_dir::{DataDir, InspectError, inspect};
+pub use error::OpenError;
+pub use file_journal::FileJournal;
+pub use layout::Options;
+pub use lock::{DirLock, LockError, has_lock};
+pub use store::store_uuid;

@@ -1,0 +1,137 @@
+//! Appending: where the next frame goes, and putting it there.
+//!
+//! One frame is in flight at a time, so what a frame says about the one before it, that it is durable, is true. An error
+//! of any call leaves the file in a state that nobody knows; the owner drops the writer then, and never asks it again.
+
+use std::{collections::VecDeque, io};
+
+use super::{
+    super::{FrameBuf, Position},
+    file_id::FileId,
+    frame_header::FrameHeader,
+    layout::{FILE_HEADER_BYTES, PAGE_BYTES},
+    preparer::Preparer,
+    ring::{Plan, ReadyFile, Ring},
+};
+
+const HEADER_BYTES: usize = FrameBuf::HEADER_BYTES;
+const PAGE: usize = PAGE_BYTES as usize;
+
+/// The end of a journal that has been read.
+#[derive(Debug)]
+pub(super) struct Writer {
+    preparer: Preparer,
+    /// The files before the one that is appended to, oldest first.
+    sealed: VecDeque<Sealed>,
+    /// `None` until the first append takes the file that is being prepared.
+    active: Option<Active>,
+    end: Position,
+    /// A mark says that everything up to here is durable.
+    covered: Position,
+}
+
+/// A file that is not appended to any more.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) id: FileId,
+    /// None of its frames ends after this.
+    pub(super) end: Position,
+}
+
+/// The file that is appended to.
+#[derive(Debug)]
+struct Active {
+    ready: ReadyFile,
+    /// Where the next frame goes.
+    offset: u64,
+}
+
+impl Active {
+    fn room_bytes(&self) -> u64 {
+        self.ready.header.file_bytes - self.offset
+    }
+}
+
+impl Writer {
+    /// Starts the preparation of `first`, the file for the frames after `end`.
+    pub(super) fn start(ring: Ring, sealed: VecDeque<Sealed>, first: Plan, end: Position) -> io::Result<Self> {
+        let preparer = Preparer::start(ring, first)?;
+        Ok(Self { preparer, sealed, active: None, end, covered: Position::START })
+    }
+
+    pub(super) fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Nothing has been appended yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.active.is_none()
+    }
+
+    /// Fills in the header of `frame`, writes it and syncs it. But for the header, `frame` is left as it was.
+    pub(super) fn append(&mut self, frame: &mut FrameBuf) -> io::Result<Position> {
+        let (end, count) = (self.end, frame.count());
+        let bytes = frame.as_vec_mut();
+        let unpadded = bytes.len();
+        let padded = unpadded.next_multiple_of(PAGE);
+        let active = self.active_with_room(padded as u64)?;
+        let (file, header) = (&active.ready.file, &active.ready.header);
+        let frame_header = FrameHeader::of_records(header, end, count, &bytes[HEADER_BYTES..]);
+        bytes[..HEADER_BYTES].copy_from_slice(&frame_header.encode(header, active.offset));
+        bytes.resize(padded, 0);
+        let stored = file.write_all_at(bytes, active.offset).and_then(|()| file.sync_data());
+        bytes.truncate(unpadded);
+        stored?;
+        active.offset += padded as u64;
+        self.end = header.position_at(active.offset);
+        Ok(self.end)
+    }
+
+    /// Leaves a mark after the last frame, unless there is one or no file is ready for it. Does not sync, and does not
+    /// move the end: the next frame takes the mark's place.
+    pub(super) fn mark(&mut self) -> io::Result<()> {
+        if self.covered == self.end {
+            return Ok(());
+        }
+        if self.active.as_ref().is_none_or(|active| active.room_bytes() == 0) {
+            let Some(next) = self.preparer.try_take() else { return Ok(()) };
+            self.switch_to(next?);
+        }
+        let end = self.end;
+        let active = self.active_with_room(PAGE_BYTES)?;
+        let header = FrameHeader::of_mark(&active.ready.header, end).encode(&active.ready.header, active.offset);
+        let mut page = [0; PAGE];
+        page[..HEADER_BYTES].copy_from_slice(&header);
+        active.ready.file.write_all_at(&page, active.offset)?;
+        self.covered = end;
+        Ok(())
+    }
+
+    /// Takes the files whose frames all end at `before` or earlier out of the journal.
+    pub(super) fn trim(&mut self, before: Position) -> io::Result<()> {
+        let done = self.sealed.iter().take_while(|file| file.end <= before).count();
+        self.preparer.retire(self.sealed.drain(..done).map(|file| file.id))
+    }
+
+    /// The file for a frame of `frame_bytes`; if they do not fit the current one, its rest stays unused.
+    fn active_with_room(&mut self, frame_bytes: u64) -> io::Result<&mut Active> {
+        if self.active.as_ref().is_none_or(|active| active.room_bytes() < frame_bytes) {
+            let next = self.preparer.take()?;
+            self.switch_to(next);
+        }
+        Ok(self.active.as_mut().expect("there is a file after the switch to one"))
+    }
+
+    fn switch_to(&mut self, ready: ReadyFile) {
+        self.preparer.want(Plan::after(&ready.header));
+        if let Some(full) = self.active.replace(Active { ready, offset: FILE_HEADER_BYTES }) {
+            self.sealed.push_back(Sealed { id: full.ready.header.id, end: self.end });
+        }
+    }
+
+    /// Waits until the thread behind it has nothing to do.
+    #[cfg(test)]
+    pub(super) fn settle(&self) {
+        self.preparer.settle();
+    }
+}

@@ -1,0 +1,182 @@
+//! Who gets which message, and in what order.
+
+use std::time::Duration;
+
+use super::{AckMode, Acked, Bench, LEASE, ack_id, draft, name, texts};
+use crate::{engine::EngineError, model::Attempt};
+
+#[tokio::test]
+async fn a_queue_is_first_in_first_out_across_a_restart() {
+    let mut bench = Bench::new();
+    bench.publish("t", &["a", "b"]).await;
+    bench.publish("t", &["c", "d"]).await;
+    assert_eq!(bench.pop("t", 1).await, ["a"]);
+    bench.restart().await;
+    assert_eq!(bench.pop("t", 2).await, ["b", "c"]);
+    assert_eq!(bench.pop("t", 10).await, ["d"]);
+    bench.restart().await;
+    assert_eq!(bench.pop("t", 10).await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn each_service_gets_every_message_and_its_instances_compete() {
+    let bench = Bench::new();
+    bench.register("billing", &["order.created"]).await.expect("registered");
+    bench.register("mail", &["order.created"]).await.expect("registered");
+    let published = bench.publish("order.created", &["1", "2", "3"]).await;
+    assert_eq!(published.delivered_to(), 2);
+    assert_eq!(*published.queues, [name("order.created.billing"), name("order.created.mail")]);
+    assert_eq!(bench.pop("order.created.billing", 2).await, ["1", "2"]);
+    assert_eq!(bench.pop("order.created.billing", 2).await, ["3"]);
+    assert_eq!(bench.pop("order.created.mail", 9).await, ["1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn the_first_queue_gets_what_was_kept_and_later_ones_what_comes() {
+    let bench = Bench::new();
+    assert_eq!(bench.publish("t", &["early"]).await.delivered_to(), 1);
+    bench.register("first", &["t"]).await.expect("registered");
+    bench.register("second", &["t"]).await.expect("registered");
+    bench.publish("t", &["late"]).await;
+    assert_eq!(bench.pop("t.second", 9).await, ["late"]);
+    // The topic's own queue begins at the earliest message that is still kept.
+    assert_eq!(bench.pop("t", 9).await, ["early", "late"]);
+    assert_eq!(bench.pop("t.first", 9).await, ["early", "late"]);
+}
+
+#[tokio::test]
+async fn the_inbox_of_a_service_takes_direct_messages() {
+    let bench = Bench::new();
+    assert_eq!(bench.register("billing", &[]).await, Ok(vec!["billing".to_owned()]));
+    bench.publish("billing", &["for you"]).await;
+    assert_eq!(bench.pop("billing", 9).await, ["for you"]);
+}
+
+#[tokio::test]
+async fn a_message_is_with_one_consumer_and_comes_back_in_its_place() {
+    let bench = Bench::new();
+    bench.publish("t", &["a", "b", "c"]).await;
+    let a = bench.lease("t").await.expect("a");
+    let b = bench.lease("t").await.expect("b");
+    assert_eq!(texts(&[a.clone(), b.clone()]), ["a", "b"]);
+    assert_eq!(bench.ack("t", ack_id(&b)).await, Acked::Acked);
+    bench.advance(LEASE);
+    let again = bench.lease("t").await.expect("a again");
+    assert_eq!((texts(&[again.clone()]), again.attempt), (vec!["a".to_owned()], Attempt(2)));
+    // A late ack does not take it from the one who holds it now.
+    assert_eq!(bench.ack("t", ack_id(&a)).await, Acked::Stale);
+    assert_eq!(bench.ack("t", ack_id(&again)).await, Acked::Acked);
+    assert_eq!(bench.ack("t", ack_id(&again)).await, Acked::Stale);
+    assert_eq!(bench.pop("t", 9).await, ["c"]);
+}
+
+#[tokio::test]
+async fn leases_and_attempts_survive_a_restart() {
+    let mut bench = Bench::new();
+    bench.publish("t", &["a"]).await;
+    let first = bench.lease("t").await.expect("a");
+    bench.restart().await;
+    assert!(bench.lease("t").await.is_none(), "it is still held");
+    bench.advance(LEASE);
+    let second = bench.lease("t").await.expect("a again");
+    assert_eq!(second.attempt, Attempt(2));
+    bench.restart().await;
+    assert_eq!(bench.ack("t", ack_id(&first)).await, Acked::Stale);
+    assert_eq!(bench.ack("t", ack_id(&second)).await, Acked::Acked);
+    bench.restart().await;
+    bench.advance(LEASE);
+    assert!(bench.lease("t").await.is_none());
+}
+
+#[tokio::test]
+async fn acks_of_another_queue_or_of_none_do_nothing() {
+    let bench = Bench::new();
+    bench.publish("t", &["a"]).await;
+    bench.publish("other", &["b"]).await;
+    let a = bench.lease("t").await.expect("a");
+    let results = bench.engine().ack(name("t"), vec![None, Some(ack_id(&a)), Some(ack_id(&a))]).await;
+    assert_eq!(results, Ok(vec![Acked::Unknown, Acked::Acked, Acked::Stale]));
+    let b = bench.lease("other").await.expect("b");
+    assert_eq!(bench.ack("t", ack_id(&b)).await, Acked::Unknown);
+    let missing = bench.engine().ack(name("nowhere"), vec![None]).await;
+    assert_eq!(missing, Err(EngineError::NoSuchQueue { name: "nowhere".into() }));
+}
+
+#[tokio::test]
+async fn a_waiting_receive_is_woken_by_the_next_message_first_come_first_served() {
+    let bench = Bench::new();
+    bench.publish("t", &["x"]).await;
+    assert_eq!(bench.pop("t", 1).await, ["x"]);
+    let wait = Duration::from_secs(60);
+    let first = bench.receive("t", 1, wait, AckMode::AtOnce);
+    let second = bench.receive("t", 9, wait, AckMode::AtOnce);
+    let waiters = async { tokio::join!(biased; first, second) };
+    let publish = async {
+        while bench.engine().statistics().await.expect("counted").waiting < 2 {
+            tokio::task::yield_now().await;
+        }
+        bench.publish("t", &["a", "b", "c"]).await
+    };
+    let ((first, second), _) = tokio::join!(biased; waiters, publish);
+    assert_eq!((texts(&first), texts(&second)), (vec!["a".to_owned()], vec!["b".to_owned(), "c".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_receive_that_was_dropped_takes_nothing() {
+    let bench = Bench::new();
+    let waiting = bench.receive("t", 1, Duration::from_secs(60), AckMode::AtOnce);
+    assert!(tokio::time::timeout(Duration::from_millis(20), waiting).await.is_err());
+    bench.publish("t", &["a"]).await;
+    assert_eq!(bench.pop("t", 1).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_wait_ends_empty_when_its_time_is_over() {
+    let bench = Bench::new();
+    let wait = bench.receive("t", 1, Duration::from_secs(60), AckMode::AtOnce);
+    let advance = async {
+        while bench.engine().statistics().await.expect("counted").waiting < 1 {
+            tokio::task::yield_now().await;
+        }
+        bench.advance(Duration::from_secs(60));
+    };
+    let (deliveries, ()) = tokio::join!(biased; wait, advance);
+    assert!(deliveries.is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_is_bounded_in_bytes() {
+    let mut bench = Bench::new();
+    bench.options.journal_file_bytes = 64 << 20;
+    bench.restart().await;
+    let large = "x".repeat(6 << 20);
+    for _ in 0..3 {
+        bench.publish("t", &[&large]).await;
+    }
+    assert_eq!(bench.pop("t", 9).await.len(), 2);
+    assert_eq!(bench.pop("t", 9).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_a_frame_is_refused_whole() {
+    let bench = Bench::new();
+    let drafts = vec![draft(&"x".repeat(200_000)); 3];
+    let refused = bench.engine().publish(name("t"), drafts).await;
+    assert!(matches!(refused, Err(EngineError::MessageTooLarge { .. })), "{refused:?}");
+    assert_eq!(bench.pop("t", 9).await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_closed_refuses_and_hangs_nobody() {
+    let bench = Bench::new();
+    let waiting = bench.receive("t", 1, Duration::from_secs(60), AckMode::AtOnce);
+    let close = async {
+        while bench.engine().statistics().await.expect("counted").waiting < 1 {
+            tokio::task::yield_now().await;
+        }
+        bench.engine().close().await;
+    };
+    let (deliveries, ()) = tokio::join!(biased; waiting, close);
+    assert!(deliveries.is_empty());
+    assert_eq!(bench.publish_one("t", draft("late")).await, Err(EngineError::Stopped));
+}

@@ -1,0 +1,106 @@
+//! The engine through its public face, over a real directory, with the clock moved instead of waited for.
+
+mod delivery;
+mod import;
+mod model;
+mod names;
+mod records;
+mod time;
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{AckMode, Acked, Clock, Engine, EngineError, Options, Published, Receive};
+use crate::model::{AckId, Delivery, Draft, Name, Timestamp};
+
+/// An engine over a directory of its own, which can be restarted.
+struct Bench {
+    _dir: TempDir,
+    options: Options,
+    engine: Option<Engine>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder for the test");
+        let mut options = Options::new(dir.path().join("store"));
+        options.journal_file_bytes = 1 << 20;
+        options.clock = Clock::standing_at(Timestamp::from_millis(1_800_000_000_000));
+        let engine = Some(Engine::open(options.clone()).expect("a new store opens"));
+        Self { _dir: dir, options, engine }
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("open except while it restarts")
+    }
+
+    /// Ends the engine in order and opens the store again.
+    async fn restart(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.close().await;
+        }
+        self.engine = Some(Engine::open(self.options.clone()).expect("the store opens again"));
+    }
+
+    fn advance(&self, by: Duration) {
+        self.engine().advance_clock(by);
+    }
+
+    async fn publish(&self, topic: &str, texts: &[&str]) -> Published {
+        let drafts = texts.iter().map(|text| draft(text)).collect();
+        self.engine().publish(name(topic), drafts).await.expect("stored")
+    }
+
+    async fn publish_one(&self, topic: &str, draft: Draft) -> Result<Published, EngineError> {
+        self.engine().publish(name(topic), vec![draft]).await
+    }
+
+    async fn register(&self, service: &str, topics: &[&str]) -> Result<Vec<String>, EngineError> {
+        let topics = topics.iter().map(|topic| name(topic)).collect();
+        let registered = self.engine().register(name(service), topics).await?;
+        Ok(registered.declared.iter().map(Name::to_string).collect())
+    }
+
+    /// Receives up to `max`, acked at once; the payloads.
+    async fn pop(&self, queue: &str, max: usize) -> Vec<String> {
+        texts(&self.receive(queue, max, Duration::ZERO, AckMode::AtOnce).await)
+    }
+
+    /// Receives one under a lease of 30 s.
+    async fn lease(&self, queue: &str) -> Option<Delivery> {
+        self.receive(queue, 1, Duration::ZERO, AckMode::Lease(LEASE)).await.pop()
+    }
+
+    async fn receive(&self, queue: &str, max: usize, wait: Duration, mode: AckMode) -> Vec<Delivery> {
+        let receive = Receive { queue: name(queue), service: None, max_messages: max, wait, mode };
+        self.engine().receive(receive).await.expect("received")
+    }
+
+    async fn ack(&self, queue: &str, id: AckId) -> Acked {
+        let acked = self.engine().ack(name(queue), vec![Some(id)]).await.expect("answered");
+        acked[0]
+    }
+
+    async fn digest(&self) -> u64 {
+        self.engine().statistics().await.expect("counted").digest
+    }
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("a valid name")
+}
+
+fn draft(text: &str) -> Draft {
+    Draft { payload: text.to_owned().into(), ..Draft::default() }
+}
+
+fn texts(deliveries: &[Delivery]) -> Vec<String> {
+    deliveries.iter().map(|d| String::from_utf8_lossy(&d.message.payload).into_owned()).collect()
+}
+
+fn ack_id(delivery: &Delivery) -> AckId {
+    delivery.lease.as_ref().expect("leased").ack_id
+}

@@ -1,0 +1,96 @@
+//! One name space: what a name may stand for, and what gives way.
+
+use super::{Bench, draft, name};
+use crate::engine::EngineError;
+
+fn is_conflict<T>(result: Result<T, EngineError>) -> Option<String> {
+    match result {
+        Err(EngineError::NameConflict { problem }) => Some(problem),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn registering_again_changes_nothing() {
+    let mut bench = Bench::new();
+    let declared = bench.register("s", &["a", "b", "a"]).await;
+    assert_eq!(declared, Ok(vec!["s".into(), "a.s".into(), "b.s".into()]));
+    let before = bench.digest().await;
+    assert_eq!(bench.register("s", &["b", "a"]).await, Ok(vec![]));
+    assert_eq!(bench.digest().await, before);
+    bench.restart().await;
+    assert_eq!(bench.digest().await, before);
+    assert_eq!(bench.register("s", &["a", "c"]).await, Ok(vec!["c.s".into()]));
+}
+
+#[tokio::test]
+async fn publishing_to_the_queue_of_a_service_says_where_to_publish() {
+    let bench = Bench::new();
+    bench.register("billing", &["order"]).await.expect("registered");
+    let problem = is_conflict(bench.publish_one("order.billing", draft("x")).await).expect("refused");
+    assert!(problem.contains("publish to 'order'"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_name_that_would_mean_two_things_is_refused_and_nothing_is_done() {
+    let bench = Bench::new();
+    bench.publish("a.b", &["x"]).await;
+    let before = bench.digest().await;
+    assert!(is_conflict(bench.register("b", &["new", "a"]).await).is_some());
+    assert!(is_conflict(bench.register("b", &["n", "n.b"]).await).is_some());
+    assert_eq!(bench.digest().await, before);
+
+    bench.register("y", &["x"]).await.expect("registered");
+    // `x.y` is the queue of y on x: neither a topic nor an inbox of that name, nor another service's queue.
+    assert!(is_conflict(bench.register("z", &["x.y"]).await).is_some());
+    assert!(is_conflict(bench.register("x.y", &[]).await).is_some());
+    bench.register("q.r", &["p"]).await.expect("registered");
+    assert!(is_conflict(bench.register("r", &["p.q"]).await).is_some());
+}
+
+#[tokio::test]
+async fn a_name_that_was_only_received_from_gives_way_to_a_service() {
+    let mut bench = Bench::new();
+    assert!(bench.pop("t.s", 1).await.is_empty());
+    bench.register("s", &["t"]).await.expect("the placeholder gives way");
+    bench.restart().await;
+    bench.publish("t", &["x"]).await;
+    assert_eq!(bench.pop("t.s", 1).await, ["x"]);
+}
+
+#[tokio::test]
+async fn a_subscription_is_declared_by_receiving_as_a_service() {
+    let bench = Bench::new();
+    let receive = |queue: &str| crate::engine::Receive {
+        queue: name(queue),
+        service: Some(name("s")),
+        max_messages: 9,
+        wait: std::time::Duration::ZERO,
+        mode: crate::engine::AckMode::AtOnce,
+    };
+    assert!(bench.engine().receive(receive("t")).await.expect("declared").is_empty());
+    bench.publish("t", &["x"]).await;
+    assert_eq!(super::texts(&bench.engine().receive(receive("t")).await.expect("received")), ["x"]);
+    assert!(is_conflict(bench.engine().receive(receive("t.s")).await).is_some());
+}
+
+#[tokio::test]
+async fn the_number_of_topics_is_bounded_and_a_refusal_creates_nothing() {
+    let mut bench = Bench::new();
+    bench.options.topics_max = 3;
+    bench.restart().await;
+    bench.register("s", &["a"]).await.expect("two topics");
+    let full = |result: Result<_, EngineError>| matches!(result, Err(EngineError::Full { .. }));
+    assert!(full(bench.register("s", &["b", "c"]).await.map(drop)));
+    bench.publish("b", &["x"]).await;
+    assert!(full(bench.publish_one("c", draft("x")).await.map(drop)));
+    bench.publish("b", &["y"]).await;
+    assert_eq!(bench.pop("b", 9).await, ["x", "y"]);
+}
+
+#[tokio::test]
+async fn two_names_together_may_be_too_long() {
+    let bench = Bench::new();
+    let refused = bench.register(&"s".repeat(200), &[&"t".repeat(200)]).await;
+    assert!(matches!(refused, Err(EngineError::BadName { field: "topics", .. })), "{refused:?}");
+}

@@ -1,0 +1,96 @@
+//! Records on their way to the journal and back.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::{
+    engine::{
+        journal::{FrameBuf, Reason, Record, RecordIter},
+        sealed::Sealed,
+    },
+    model::{Attempt, Draft, Due, Name, Properties, QueueId, Seq, Timestamp, TopicId},
+};
+
+fn a_name() -> impl Strategy<Value = Name> {
+    "[a-zA-Z0-9_-]{1,12}(\\.[a-z0-9]{1,5}){0,2}".prop_map(|text| Name::parse(&text).expect("within the alphabet"))
+}
+
+fn a_message() -> impl Strategy<Value = Sealed> {
+    let text = || proptest::option::of(".{0,20}");
+    let due = prop_oneof![
+        Just(Due::Now),
+        (0..100_000_u64).prop_map(|ms| Due::After(Duration::from_millis(ms))),
+        (0..9_999_999_u64).prop_map(|ms| Due::At(Timestamp::from_millis(ms))),
+    ];
+    let payload = proptest::collection::vec(any::<u8>(), 0..200);
+    let attributes = proptest::collection::vec((".{0,9}", ".{0,9}"), 0..4);
+    let ttl = proptest::option::of((0..9_999_u64).prop_map(Duration::from_millis));
+    ((text(), text(), text(), text(), attributes), text(), due, payload, ttl).prop_map(
+        |((content_type, ordering_key, reply_to, correlation_id, attributes), dedup_id, due, payload, ttl)| {
+            let properties = Properties { content_type, attributes, ordering_key, reply_to, correlation_id };
+            let draft = Draft { payload: payload.into(), properties, dedup_id, due, ttl };
+            Sealed::new(draft, Duration::from_secs(120))
+        },
+    )
+}
+
+fn a_record() -> impl Strategy<Value = Record> {
+    let topic = || any::<u32>().prop_map(TopicId);
+    let queue = || any::<u32>().prop_map(QueueId);
+    let seq = || (0..u64::MAX / 2).prop_map(Seq);
+    let seqs = || proptest::collection::vec((0..u64::MAX / 2).prop_map(Seq), 0..20);
+    let moment = || (0..9_999_999_u64).prop_map(Timestamp::from_millis);
+    let reason = prop_oneof![Just(Reason::Received), Just(Reason::Acked), Just(Reason::Expired)];
+    let items = proptest::collection::vec((seq(), any::<u32>().prop_map(Attempt)), 0..9);
+    prop_oneof![
+        (topic(), a_name()).prop_map(|(topic, name)| Record::TopicCreated { topic, name }),
+        topic().prop_map(|topic| Record::TopicDeleted { topic }),
+        (queue(), topic(), proptest::option::of(a_name()), seq())
+            .prop_map(|(queue, topic, service, start)| Record::QueueCreated { queue, topic, service, start }),
+        topic().prop_map(|topic| Record::ServiceRegistered { topic }),
+        (topic(), seq(), a_message()).prop_map(|(topic, seq, message)| Record::Published { topic, seq, message }),
+        (topic(), seq(), a_message()).prop_map(|(topic, seq, message)| Record::Delayed { topic, seq, message }),
+        (topic(), seq(), seqs()).prop_map(|(topic, first, delayed)| Record::Matured { topic, first, delayed }),
+        (queue(), reason, seqs()).prop_map(|(queue, reason, seqs)| Record::Done { queue, reason, seqs }),
+        (queue(), moment(), items).prop_map(|(queue, deadline, items)| Record::Leased { queue, deadline, items }),
+        (queue(), seqs()).prop_map(|(queue, seqs)| Record::Released { queue, seqs }),
+        ".{0,40}".prop_map(|source| Record::ImportBegun { source }),
+        (topic(), a_message()).prop_map(|(topic, message)| Record::Imported { topic, message }),
+        ".{0,40}".prop_map(|source| Record::ImportEnded { source }),
+    ]
+}
+
+fn encoded(records: &[Record]) -> Vec<u8> {
+    let mut frame = FrameBuf::new();
+    for (i, record) in records.iter().enumerate() {
+        frame.push(record, Timestamp::from_millis(i as u64));
+    }
+    frame.records().to_vec()
+}
+
+proptest! {
+    #[test]
+    fn records_come_back_as_they_went(records in proptest::collection::vec(a_record(), 0..6)) {
+        let bytes = encoded(&records);
+        let back: Result<Vec<_>, _> = RecordIter::new(&bytes).collect();
+        let expected: Vec<_> =
+            records.into_iter().enumerate().map(|(i, r)| (Timestamp::from_millis(i as u64), r)).collect();
+        prop_assert_eq!(back.expect("decodes"), expected);
+    }
+
+    #[test]
+    fn any_changed_byte_and_any_cut_is_noticed(record in a_record(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let bytes = encoded(std::slice::from_ref(&record));
+        let mut changed = bytes.clone();
+        changed[at.index(bytes.len())] ^= 1_u8 << bit;
+        prop_assert!(RecordIter::new(&changed).any(|r| r.is_err()), "a flipped bit goes unnoticed");
+        let cut = &bytes[..at.index(bytes.len())];
+        prop_assert!(cut.is_empty() || RecordIter::new(cut).any(|r| r.is_err()), "a cut goes unnoticed");
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
+        prop_assert!(RecordIter::new(&bytes).any(|r| r.is_err()));
+    }
+}

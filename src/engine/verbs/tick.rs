@@ -1,0 +1,54 @@
+//! What time alone brings about: leases end, delayed messages become visible.
+
+use super::Step;
+use crate::{
+    engine::{journal::Record, state::State},
+    model::{QueueId, Seq, Timestamp, TopicId},
+};
+
+/// Most leases and delayed messages of one step, so that none takes long; the rest follow in the next one.
+const EVENTS_MAX: usize = 4096;
+
+/// When there is something to do next.
+pub(in crate::engine) fn next_event(state: &State) -> Option<Timestamp> {
+    let deadline = state.deadlines.first().map(|(at, ..)| *at);
+    let due = state.delayed.first_key_value().map(|((at, ..), _)| *at);
+    deadline.into_iter().chain(due).min()
+}
+
+impl Step<'_> {
+    /// Carries out what is due by now.
+    pub(in crate::engine) fn tick(&mut self) {
+        if next_event(self.state).is_none_or(|at| at > self.now) {
+            return;
+        }
+        self.end_leases();
+        self.mature();
+    }
+
+    fn end_leases(&mut self) {
+        let ended: Vec<(Timestamp, QueueId, Seq)> =
+            self.state.deadlines.iter().take_while(|(at, ..)| *at <= self.now).take(EVENTS_MAX).copied().collect();
+        for (queue, seqs) in by_owner(ended) {
+            self.emit(Record::Released { queue, seqs });
+        }
+    }
+
+    fn mature(&mut self) {
+        let due: Vec<(Timestamp, TopicId, Seq)> =
+            self.state.delayed.keys().take_while(|(at, ..)| *at <= self.now).take(EVENTS_MAX).copied().collect();
+        for (topic, delayed) in by_owner(due) {
+            let first = self.state.topic(topic).map(|t| t.log.next).unwrap_or_default();
+            self.emit(Record::Matured { topic, first, delayed });
+        }
+    }
+}
+
+/// Groups by owner, keeping the order within each.
+fn by_owner<T: Ord + Copy>(events: Vec<(Timestamp, T, Seq)>) -> Vec<(T, Vec<Seq>)> {
+    let mut groups = std::collections::BTreeMap::<T, Vec<Seq>>::new();
+    for (_, owner, seq) in events {
+        groups.entry(owner).or_default().push(seq);
+    }
+    groups.into_iter().collect()
+}

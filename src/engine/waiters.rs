@@ -1,0 +1,134 @@
+//! Receives that wait for a message: first come, first served, per queue, none longer than it asked for.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use tokio::sync::oneshot;
+
+use super::{AckMode, EngineError};
+use crate::model::{Delivery, QueueId, Timestamp};
+
+/// A receive that found its queue empty.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) max_messages: usize,
+    pub(super) mode: AckMode,
+    pub(super) reply: oneshot::Sender<Result<Vec<Delivery>, EngineError>>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    waiting: HashMap<u64, (Timestamp, Waiter)>,
+    /// Tickets in order of arrival; one that is not in `waiting` any more is passed over.
+    queues: HashMap<QueueId, VecDeque<u64>>,
+    deadlines: BTreeMap<(Timestamp, u64), QueueId>,
+    next_ticket: u64,
+}
+
+impl Waiters {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn add(&mut self, queue: QueueId, until: Timestamp, waiter: Waiter) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.waiting.insert(ticket, (until, waiter));
+        self.queues.entry(queue).or_default().push_back(ticket);
+        self.deadlines.insert((until, ticket), queue);
+    }
+
+    /// The first one in the line of a queue whose client is still there.
+    pub(super) fn first(&mut self, queue: QueueId) -> Option<Waiter> {
+        let line = self.queues.get_mut(&queue)?;
+        while let Some(ticket) = line.pop_front() {
+            let Some((until, waiter)) = self.waiting.remove(&ticket) else { continue };
+            self.deadlines.remove(&(until, ticket));
+            if !waiter.reply.is_closed() {
+                return Some(waiter);
+            }
+        }
+        self.queues.remove(&queue);
+        None
+    }
+
+    /// Whether anybody stands in the line of a queue.
+    pub(super) fn is_awaited(&self, queue: QueueId) -> bool {
+        self.queues.contains_key(&queue)
+    }
+
+    /// When the next one has waited long enough.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first_key_value().map(|((until, _), _)| *until)
+    }
+
+    /// Takes out those that have waited long enough.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<Waiter> {
+        let mut expired = Vec::new();
+        while let Some(entry) = self.deadlines.first_entry().filter(|e| e.key().0 <= now) {
+            let ((_, ticket), queue) = entry.remove_entry();
+            expired.extend(self.waiting.remove(&ticket).map(|(_, waiter)| waiter));
+            self.tidy(queue);
+        }
+        expired
+    }
+
+    /// Takes out all.
+    pub(super) fn drain(&mut self) -> Vec<Waiter> {
+        self.queues.clear();
+        self.deadlines.clear();
+        self.waiting.drain().map(|(_, (_, waiter))| waiter).collect()
+    }
+
+    /// Drops the front of a line that has left, so that a line does not outgrow those who stand in it by much.
+    fn tidy(&mut self, queue: QueueId) {
+        let Some(line) = self.queues.get_mut(&queue) else { return };
+        while line.front().is_some_and(|ticket| !self.waiting.contains_key(ticket)) {
+            line.pop_front();
+        }
+        if line.is_empty() {
+            self.queues.remove(&queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter() -> (Waiter, oneshot::Receiver<Result<Vec<Delivery>, EngineError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Waiter { max_messages: 1, mode: AckMode::AtOnce, reply }, answer)
+    }
+
+    #[test]
+    fn the_line_is_first_come_first_served_and_passes_over_who_left() {
+        let mut waiters = Waiters::default();
+        let queue = QueueId(1);
+        let (first, gone) = waiter();
+        let (mut second, _there) = waiter();
+        second.max_messages = 2;
+        waiters.add(queue, Timestamp::from_millis(50), first);
+        waiters.add(queue, Timestamp::from_millis(60), second);
+        drop(gone);
+        assert_eq!(waiters.first(queue).map(|w| w.max_messages), Some(2));
+        assert!(waiters.first(queue).is_none());
+        assert!(!waiters.is_awaited(queue));
+    }
+
+    #[test]
+    fn who_has_waited_long_enough_is_let_go() {
+        let mut waiters = Waiters::default();
+        let (first, _a) = waiter();
+        let (second, _b) = waiter();
+        waiters.add(QueueId(1), Timestamp::from_millis(50), first);
+        waiters.add(QueueId(2), Timestamp::from_millis(40), second);
+        assert_eq!(waiters.next_deadline(), Some(Timestamp::from_millis(40)));
+        assert_eq!(waiters.expire(Timestamp::from_millis(39)).len(), 0);
+        assert_eq!(waiters.expire(Timestamp::from_millis(45)).len(), 1);
+        assert!(!waiters.is_awaited(QueueId(2)));
+        assert!(waiters.is_awaited(QueueId(1)));
+        assert_eq!(waiters.expire(Timestamp::from_millis(50)).len(), 1);
+        assert_eq!(waiters.len(), 0);
+    }
+}

@@ -1,0 +1,17 @@
+//! The words of the broker as types: names, ids, messages, deliveries. Parsed once, valid ever after.
+//!
+//! Nothing here knows of storage, of HTTP or of gRPC; a value that exists keeps the rules its type states.
+
+mod ack_id;
+mod delivery;
+mod id;
+mod message;
+mod name;
+mod timestamp;
+
+pub use ack_id::{AckId, AckIdError, AckKey};
+pub use delivery::{Delivery, Lease};
+pub use id::{Attempt, MessageId, QueueId, Seq, TopicId};
+pub use message::{Draft, DraftError, Due, Message, Properties};
+pub use name::{Name, NameError};
+pub use timestamp::Timestamp;
