@@ -1,0 +1,136 @@
+//! What is known of one request so far; written out when it ends, whichever way.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use tokio::time::Instant;
+
+use crate::{BodyGuard, GrpcCode, Protocol, RequestId};
+
+/// The log entry of one request: the guard that the access log puts on a response's body.
+#[derive(Debug)]
+pub struct Entry {
+    method: Method,
+    uri: Uri,
+    protocol: Protocol,
+    request_id: Option<HeaderValue>,
+    started: Instant,
+    head: Option<Head>,
+    body_bytes: u64,
+    written: bool,
+}
+
+#[derive(Debug)]
+struct Head {
+    status: StatusCode,
+    grpc_status: Option<GrpcCode>,
+    after: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Ok,
+    Error,
+    Cancelled,
+}
+
+impl Entry {
+    pub(super) fn new<B>(request: &Request<B>) -> Self {
+        let id = request.extensions().get().map(RequestId::header_value);
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            protocol: Protocol::of(request.headers()),
+            request_id: id.or_else(|| request.headers().get(RequestId::HEADER)).cloned(),
+            started: Instant::now(),
+            head: None,
+            body_bytes: 0,
+            written: false,
+        }
+    }
+
+    pub(super) fn responded<B>(&mut self, response: &Response<B>) {
+        let grpc_status = match self.protocol {
+            Protocol::Grpc => GrpcCode::of(response.headers()),
+            Protocol::Rest => None,
+        };
+        self.head = Some(Head { status: response.status(), grpc_status, after: self.started.elapsed() });
+    }
+
+    fn outcome_at_end(&self) -> Outcome {
+        let Some(head) = &self.head else { return Outcome::Error };
+        let fine = match (self.protocol, head.grpc_status) {
+            _ if head.status.is_server_error() => false,
+            (Protocol::Rest, _) => true,
+            (Protocol::Grpc, code) => code.is_some_and(|code| !code.is_server_fault()),
+        };
+        if fine { Outcome::Ok } else { Outcome::Error }
+    }
+
+    fn write(&mut self, outcome: Outcome) {
+        /// The level of an event must be a constant, so there are two.
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: super::layer::TARGET,
+                    tracing::Level::$level,
+                    method = %self.method,
+                    path = self.uri.path(),
+                    protocol = self.protocol.as_str(),
+                    status = self.head.as_ref().map(|head| head.status.as_u16()),
+                    grpc_status = self.head.as_ref().and_then(|head| head.grpc_status).map(GrpcCode::as_i32),
+                    request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+                    head_ms = self.head.as_ref().map(|head| millis(head.after)),
+                    total_ms = millis(self.started.elapsed()),
+                    body_bytes = self.body_bytes,
+                    outcome = match outcome {
+                        Outcome::Ok => "ok",
+                        Outcome::Error => "error",
+                        Outcome::Cancelled => "cancelled",
+                    },
+                    "request"
+                )
+            };
+        }
+        self.written = true;
+        match outcome {
+            Outcome::Ok | Outcome::Cancelled => event!(DEBUG),
+            Outcome::Error => event!(WARN),
+        }
+    }
+}
+
+impl BodyGuard for Entry {
+    fn data(&mut self, bytes: usize) {
+        self.body_bytes += bytes as u64;
+    }
+
+    fn wants_trailers(&self) -> bool {
+        self.protocol == Protocol::Grpc
+    }
+
+    fn end(mut self, trailers: Option<&HeaderMap>) {
+        if let (Some(head), Some(code)) = (&mut self.head, trailers.and_then(GrpcCode::of)) {
+            head.grpc_status = Some(code);
+        }
+        let outcome = self.outcome_at_end();
+        self.write(outcome);
+    }
+
+    fn error(mut self) {
+        self.write(Outcome::Error);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if !self.written {
+            self.write(if std::thread::panicking() { Outcome::Error } else { Outcome::Cancelled });
+        }
+    }
+}
+
+/// With the microseconds behind the point.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}

@@ -1,0 +1,10 @@
+//! Answers that a layer gives instead of the service: what they say ([`Rejection`]) and how they are written
+//! ([`RejectResponse`]).
+
+mod encode;
+mod rejection;
+mod respond;
+
+pub use rejection::Rejection;
+pub(crate) use rejection::rejected;
+pub use respond::{AutoReject, RejectResponse};

@@ -1,0 +1,128 @@
+//! How a rejection is written on the wire.
+//!
+//! Invariant of [`AutoReject`]: a gRPC rejection has no body at all, so that its headers can end the stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::encode::{grpc_message, json_string};
+use crate::{GrpcCode, Protocol, Rejection, grpc_code::GRPC_STATUS};
+
+/// Writes rejections.
+///
+/// The layers put the rejection's verdict into the extensions of what this returns.
+pub trait RejectResponse {
+    /// The response that tells a caller who speaks `protocol`. An empty body makes it trailers-only over HTTP/2.
+    fn reject(&self, protocol: Protocol, rejection: &Rejection) -> Response<Bytes>;
+}
+
+/// Writes rejections as either protocol's clients expect them.
+///
+/// - REST: the status, `Retry-After` (whole seconds, rounded up, at least 1), and a body of `application/problem+json`
+///   (RFC 9457) with `type`, `title`, `status`, `detail` and `code`.
+/// - gRPC: trailers-only. HTTP 200, `grpc-status`, `grpc-message`, and `grpc-retry-pushback-ms` (gRFC A6): the time to
+///   retry after, or -1 ("do not") for UNAVAILABLE without one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AutoReject;
+
+impl RejectResponse for AutoReject {
+    fn reject(&self, protocol: Protocol, rejection: &Rejection) -> Response<Bytes> {
+        match protocol {
+            Protocol::Rest => problem(rejection),
+            Protocol::Grpc => trailers_only(rejection),
+        }
+    }
+}
+
+fn problem(rejection: &Rejection) -> Response<Bytes> {
+    let status = rejection.status;
+    let mut json = String::with_capacity(128);
+    json.push_str(r#"{"type":"about:blank","title":"#);
+    json_string(&mut json, status.canonical_reason().unwrap_or("Error"));
+    json.push_str(r#","status":"#);
+    json.push_str(status.as_str());
+    json.push_str(r#","detail":"#);
+    json_string(&mut json, &rejection.message);
+    json.push_str(r#","code":"#);
+    json_string(&mut json, rejection.code);
+    json.push('}');
+
+    let mut response = Response::new(Bytes::from(json));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(retry_after) = rejection.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+    }
+    response
+}
+
+fn trailers_only(rejection: &Rejection) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(rejection.grpc_code.as_i32()));
+    if let Ok(message) = HeaderValue::try_from(grpc_message(&rejection.message)) {
+        headers.insert("grpc-message", message);
+    }
+    let pushback = match rejection.retry_after {
+        Some(retry_after) => Some(i64::try_from(retry_after.as_millis()).unwrap_or(i64::MAX)),
+        None => (rejection.grpc_code == GrpcCode::Unavailable).then_some(-1),
+    };
+    if let Some(pushback_ms) = pushback {
+        headers.insert("grpc-retry-pushback-ms", HeaderValue::from(pushback_ms));
+    }
+    response
+}
+
+/// Rounded up, at least 1: a caller who comes back a moment too early is refused again.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_up_and_never_zero() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (29_999, 30)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_rest_rejection_is_a_problem() {
+        let rejection = Rejection::unavailable("circuit_open", "try \"later\"").with_retry_after(Duration::from_millis(1500));
+        let response = AutoReject.reject(Protocol::Rest, &rejection);
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let json = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"try \"later\"","code":"circuit_open"}"#;
+        assert_eq!(response.body(), json);
+    }
+
+    #[test]
+    fn a_grpc_rejection_is_all_headers() {
+        let rejection = Rejection::unavailable("circuit_open", "100% open").with_retry_after(Duration::from_millis(1500));
+        let response = AutoReject.reject(Protocol::Grpc, &rejection);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["grpc-message"], "100%25 open");
+        assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1500");
+        assert!(response.body().is_empty());
+    }
+
+    #[test]
+    fn unavailable_without_a_time_tells_grpc_clients_not_to_retry() {
+        let response = AutoReject.reject(Protocol::Grpc, &Rejection::unavailable("isolated", "isolated"));
+        assert_eq!(response.headers()["grpc-retry-pushback-ms"], "-1");
+        let invalid = Rejection::new(StatusCode::BAD_REQUEST, GrpcCode::InvalidArgument, "bad", "bad");
+        assert!(!AutoReject.reject(Protocol::Grpc, &invalid).headers().contains_key("grpc-retry-pushback-ms"));
+    }
+}

@@ -1,0 +1,90 @@
+//! When a request is tried on another instance: the settings, and the three questions that only the user can answer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{Method, Response, request::Parts};
+
+/// What is done when an attempt at a request fails.
+///
+/// An attempt that provably never started costs nothing but time: the next instance is tried, for any request, once per
+/// instance. One that may have been processed is repeated only for an idempotent request, and only `attempts` times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failover {
+    /// How many attempts at one request may have been processed by an instance, the first included. At least 1. Default: 3.
+    pub attempts: u32,
+    /// How long an attempt may take to the head of its response, on instances that are not
+    /// [`local`](crate::Instance::local). Must be longer than the longest poll. Default: none.
+    pub per_try: Option<Duration>,
+    /// How much of a request's body is kept to be sent again, in bytes. Once more than that was sent, there is no further
+    /// attempt. Default: 64 KiB.
+    pub replay_limit: usize,
+    /// How long a request waits when every instance refused it unstarted: until an instance becomes ready, trying again
+    /// every 50 ms. Default: none, which is not at all.
+    pub wait_for_ready: Option<Duration>,
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self { attempts: 3, per_try: None, replay_limit: 64 * 1024, wait_for_ready: None }
+    }
+}
+
+/// The settings with the answers to what they depend on.
+pub(super) struct Policy<E, B> {
+    pub(super) failover: Failover,
+    pub(super) never_sent: Arc<dyn Fn(&E) -> bool + Send + Sync>,
+    pub(super) refused: Arc<dyn Fn(&Response<B>) -> bool + Send + Sync>,
+    pub(super) idempotent: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
+}
+
+impl<E, B> Default for Policy<E, B> {
+    fn default() -> Self {
+        Self {
+            failover: Failover::default(),
+            never_sent: Arc::new(|_| false),
+            refused: Arc::new(|_| false),
+            idempotent: Arc::new(idempotent),
+        }
+    }
+}
+
+impl<E, B> Clone for Policy<E, B> {
+    fn clone(&self) -> Self {
+        Self {
+            failover: self.failover,
+            never_sent: self.never_sent.clone(),
+            refused: self.refused.clone(),
+            idempotent: self.idempotent.clone(),
+        }
+    }
+}
+
+impl<E, B> fmt::Debug for Policy<E, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.failover.fmt(f)
+    }
+}
+
+/// By the method (RFC 9110), or by the client's word.
+fn idempotent(request: &Parts) -> bool {
+    matches!(
+        request.method,
+        Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE
+    ) || request.headers.contains_key("idempotency-key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    #[test]
+    fn a_post_is_idempotent_only_with_a_key() {
+        let ask = |request: http::request::Builder| idempotent(&request.body(()).expect("valid").into_parts().0);
+        assert!(ask(Request::get("/")));
+        assert!(ask(Request::delete("/")));
+        assert!(!ask(Request::post("/")));
+        assert!(!ask(Request::patch("/")));
+        assert!(ask(Request::post("/").header("Idempotency-Key", "1")));
+    }
+}

@@ -1,0 +1,299 @@
+//! One request on its way through the instances.
+//!
+//! ```text
+//!        ┌───────── the next one ──────────┐
+//!        ▼                                 │
+//!      Pick ──▶ Ready (poll_ready) ──▶ Call ──▶ answer
+//!       ▲ │ no more
+//!       │ ▼
+//!      Wait ──▶ answer
+//! ```
+//!
+//! Invariants: an attempt's permit is settled, by verdict or by drop, whatever becomes of this future; nothing of an
+//! abandoned attempt runs on.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::{
+    sync::futures::OwnedNotified,
+    time::{Instant, Sleep, sleep, sleep_until},
+};
+use tower_service::Service;
+
+use super::{
+    attempt::{Attempts, Failed},
+    failover::Policy,
+    rotation::{Rotation, Round},
+};
+use crate::{
+    AutoClassify, AutoReject, AutoResponse, Classify, GrpcCode, GuardedBody, Permit, Protocol, RejectResponse, Rejection,
+    ReplayBody, Verdict, VerdictGuard, reject::rejected,
+};
+
+/// How often a waiting request tries again without being woken: circuits close and standbys take over unannounced.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A day: nobody waits longer, and it is safe to add to any clock.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+type Guard = VerdictGuard<AutoResponse>;
+type Answer<B> = Response<GuardedBody<B, Guard>>;
+
+pin_project! {
+    /// The response of an instance, or the rejection when none could answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it abandons the attempt under way, which tells its instance's breaker nothing.
+    pub struct RoundRobinFuture<S, F, E, ReqB, ResB> {
+        rotation: Arc<Rotation<S>>,
+        policy: Arc<Policy<E, ResB>>,
+        attempts: Attempts<ReqB, ResB>,
+        round: Round<S>,
+        // When to give up waiting for an instance; set by the first wait.
+        give_up: Option<Instant>,
+        // The end of the attempt under way.
+        #[pin]
+        per_try: Option<Sleep>,
+        #[pin]
+        step: Step<S, F>,
+    }
+}
+
+pin_project! {
+    #[project = StepProj]
+    enum Step<S, F> {
+        Pick,
+        Ready { service: S, permit: Option<Permit> },
+        Call { #[pin] future: F, guard: Option<Guard> },
+        Wait { #[pin] woken: OwnedNotified, #[pin] tick: Sleep },
+    }
+}
+
+/// What a step makes of the request.
+enum Next<B> {
+    /// Another step is to be taken.
+    Step,
+    Pending,
+    Answer(Answer<B>),
+    /// The attempt did not answer the request.
+    Failed(Failed<B>),
+    /// No instance is left in this round.
+    RoundOver,
+    /// Nothing worked.
+    GiveUp,
+}
+
+impl<S, F, E, ReqB: Body<Data = Bytes>, ResB> RoundRobinFuture<S, F, E, ReqB, ResB> {
+    pub(super) fn new(rotation: Arc<Rotation<S>>, policy: Arc<Policy<E, ResB>>, request: Request<ReqB>) -> Self {
+        let attempts = Attempts::new(request, &policy);
+        let round = rotation.round();
+        Self { rotation, policy, attempts, round, give_up: None, per_try: None, step: Step::Pick }
+    }
+}
+
+impl<S, F, E, ReqB, ResB> RoundRobinFuture<S, F, E, ReqB, ResB>
+where
+    S: Service<Request<ReplayBody<ReqB>>, Response = Response<ResB>, Error = E, Future = F> + Clone,
+    F: Future<Output = Result<Response<ResB>, E>>,
+    ReqB: Body<Data = Bytes> + Unpin,
+    ReqB::Error: Into<Box<dyn Error + Send + Sync>>,
+    ResB: Body<Data = Bytes>,
+{
+    fn pick(self: Pin<&mut Self>) -> Next<ResB> {
+        let mut this = self.project();
+        let Some(instance) = this.rotation.pick(this.round) else {
+            return Next::RoundOver;
+        };
+        match instance.breaker().try_acquire() {
+            Ok(permit) => {
+                let bound = this.policy.failover.per_try.filter(|_| !instance.is_local());
+                this.per_try.set(bound.map(sleep));
+                this.step.set(Step::Ready { service: instance.service().clone(), permit: Some(permit) });
+            }
+            Err(rejected) => {
+                instance.skipped(&rejected);
+                this.attempts.skipped(rejected.retry_after);
+            }
+        }
+        Next::Step
+    }
+
+    /// Every instance was asked or passed over: wait for one, if the request may and nothing was done yet.
+    fn round_over(self: Pin<&mut Self>) -> Next<ResB> {
+        let mut this = self.project();
+        let wait = this.policy.failover.wait_for_ready.filter(|_| this.attempts.nothing_sent());
+        let Some(wait) = wait.filter(|_| this.attempts.can_send()) else {
+            return Next::GiveUp;
+        };
+        let now = Instant::now();
+        let give_up = *this.give_up.get_or_insert_with(|| now + wait.min(WAIT_MAX));
+        if now >= give_up {
+            return Next::GiveUp;
+        }
+        match this.rotation.wait(this.round) {
+            Some(woken) => this.step.set(Step::Wait { woken, tick: sleep_until(give_up.min(now + TICK)) }),
+            None => *this.round = this.rotation.round(),
+        }
+        Next::Step
+    }
+
+    fn wait(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<ResB> {
+        let mut this = self.project();
+        let StepProj::Wait { woken, tick } = this.step.as_mut().project() else { return Next::Step };
+        if woken.poll(cx).is_pending() && tick.poll(cx).is_pending() {
+            return Next::Pending;
+        }
+        *this.round = this.rotation.round();
+        this.step.set(Step::Pick);
+        Next::Step
+    }
+
+    fn ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<ResB> {
+        let mut this = self.project();
+        let StepProj::Ready { service, permit: slot } = this.step.as_mut().project() else { return Next::Step };
+        // Out of `self` while the service runs: if it panics, the permit is dropped by the unwinding, and can tell.
+        let permit = slot.take().expect("an attempt has a permit");
+        match service.poll_ready(cx) {
+            Poll::Ready(Ok(())) => {
+                let more = this.round.has_more() || this.policy.failover.wait_for_ready.is_some();
+                let Some(request) = this.attempts.request(more) else { return Next::GiveUp };
+                let guard = VerdictGuard::new(permit, AutoClassify.request(&request));
+                let future = service.call(request);
+                this.step.set(Step::Call { future, guard: Some(guard) });
+                Next::Step
+            }
+            Poll::Pending if !is_over(this.per_try, cx) => {
+                *slot = Some(permit);
+                Next::Pending
+            }
+            Poll::Pending | Poll::Ready(Err(_)) => {
+                permit.complete(Verdict::Failure);
+                Next::Failed(Failed::NeverSent)
+            }
+        }
+    }
+
+    fn call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<ResB> {
+        let mut this = self.project();
+        let StepProj::Call { future, guard: slot } = this.step.as_mut().project() else { return Next::Step };
+        let guard = slot.take().expect("an attempt has a guard");
+        match future.poll(cx) {
+            Poll::Ready(Ok(response)) => respond(this.attempts, this.round, this.policy, guard, response),
+            Poll::Ready(Err(_)) if this.attempts.source_failed() => {
+                guard.complete(Verdict::Ignore);
+                let (rejection, protocol) = this.attempts.bad_body();
+                Next::Answer(reject(rejection, protocol))
+            }
+            Poll::Ready(Err(error)) => {
+                guard.failed();
+                let never_sent = (this.policy.never_sent)(&error);
+                Next::Failed(if never_sent { Failed::NeverSent } else { Failed::Lost })
+            }
+            Poll::Pending if !is_over(this.per_try, cx) => {
+                *slot = Some(guard);
+                Next::Pending
+            }
+            Poll::Pending => {
+                guard.complete(Verdict::Failure);
+                Next::Failed(Failed::Lost)
+            }
+        }
+    }
+}
+
+/// The response is the answer, unless the instance did nothing, or is out of order and the request may be repeated.
+fn respond<E, ReqB: Body<Data = Bytes>, ResB: Body<Data = Bytes>, S>(
+    attempts: &Attempts<ReqB, ResB>,
+    round: &Round<S>,
+    policy: &Policy<E, ResB>,
+    mut guard: Guard,
+    response: Response<ResB>,
+) -> Next<ResB> {
+    if (policy.refused)(&response) {
+        guard.complete(Verdict::Ignore);
+        return Next::Failed(Failed::Refused(response));
+    }
+    let verdict = guard.head(&response);
+    let broken = verdict == Some(Verdict::Failure) && is_out_of_order(&response);
+    if broken && round.has_more() && attempts.may_repeat(policy.failover.attempts) {
+        guard.complete(Verdict::Failure);
+        return Next::Failed(Failed::Broken(response));
+    }
+    Next::Answer(guard.watch(verdict, response))
+}
+
+/// The instance, or what stands in front of it, is out of order, rather than the request's processing.
+fn is_out_of_order<B>(response: &Response<B>) -> bool {
+    let gone = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+    gone.contains(&response.status()) || GrpcCode::of(response.headers()) == Some(GrpcCode::Unavailable)
+}
+
+fn is_over(bound: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> bool {
+    bound.as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready())
+}
+
+fn reject<B>(rejection: Rejection, protocol: Protocol) -> Answer<B> {
+    let verdict = rejection.verdict;
+    rejected(AutoReject.reject(protocol, &rejection), verdict)
+}
+
+impl<S, F, E, ReqB, ResB> Future for RoundRobinFuture<S, F, E, ReqB, ResB>
+where
+    S: Service<Request<ReplayBody<ReqB>>, Response = Response<ResB>, Error = E, Future = F> + Clone,
+    F: Future<Output = Result<Response<ResB>, E>>,
+    ReqB: Body<Data = Bytes> + Unpin,
+    ReqB::Error: Into<Box<dyn Error + Send + Sync>>,
+    ResB: Body<Data = Bytes>,
+{
+    type Output = Result<Answer<ResB>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let mut next = match self.as_mut().project().step.project() {
+                StepProj::Pick => self.as_mut().pick(),
+                StepProj::Ready { .. } => self.as_mut().ready(cx),
+                StepProj::Call { .. } => self.as_mut().call(cx),
+                StepProj::Wait { .. } => self.as_mut().wait(cx),
+            };
+            if let Next::RoundOver = next {
+                next = self.as_mut().round_over();
+            }
+            let mut this = self.as_mut().project();
+            let go_on = match next {
+                Next::Step | Next::RoundOver => continue,
+                Next::Pending => return Poll::Pending,
+                Next::Answer(answer) => return Poll::Ready(Ok(answer)),
+                Next::Failed(failed) => this.attempts.failed(failed, this.policy.failover.attempts),
+                Next::GiveUp => false,
+            };
+            // What is left of the attempt is dropped here, before the next one or the answer.
+            this.step.set(Step::Pick);
+            if !go_on {
+                let answer = match this.attempts.answer() {
+                    Ok(response) => response.map(GuardedBody::unguarded),
+                    Err((rejection, protocol)) => reject(rejection, protocol),
+                };
+                return Poll::Ready(Ok(answer));
+            }
+        }
+    }
+}
+
+impl<S, F, E, ReqB, ResB> fmt::Debug for RoundRobinFuture<S, F, E, ReqB, ResB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoundRobinFuture").finish_non_exhaustive()
+    }
+}

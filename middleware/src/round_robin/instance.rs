@@ -1,0 +1,123 @@
+//! One of the instances that requests go to: a service, its breaker, and whether it is known to serve.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
+    },
+};
+
+use super::rotation::Wakeup;
+use crate::{CircuitBreaker, Rejected};
+
+/// An instance of a service. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Instance<S> {
+    service: S,
+    local: bool,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: Arc<str>,
+    breaker: CircuitBreaker,
+    ready: AtomicBool,
+    /// The generation of the breaker's state whose first skip was logged; generation 0 is never open.
+    warned: AtomicU64,
+    /// Who waits for an instance to become ready: one for each round robin that has this one.
+    waiting: Mutex<Vec<Weak<Wakeup>>>,
+}
+
+impl<S> Instance<S> {
+    /// A ready instance. Its breaker is fed with the classification of every attempt.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, service: S, breaker: CircuitBreaker) -> Self {
+        let shared = Shared {
+            name: name.into(),
+            breaker,
+            ready: AtomicBool::new(true),
+            warned: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        };
+        Self { service, local: false, shared: Arc::new(shared) }
+    }
+
+    /// In this process: [`Failover::per_try`](crate::Failover::per_try) does not bound its attempts.
+    #[must_use]
+    pub fn local(self) -> Self {
+        Self { local: true, ..self }
+    }
+
+    /// The name that it was made with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Its breaker.
+    #[must_use]
+    pub fn breaker(&self) -> &CircuitBreaker {
+        &self.shared.breaker
+    }
+
+    /// Whether it is not known to be out of service.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.shared.ready.load(Acquire)
+    }
+
+    /// Tells whether it serves. A hint: one that is not ready is passed over while another is, and asked last. Becoming
+    /// ready wakes the requests that wait for it.
+    pub fn set_ready(&self, ready: bool) {
+        let before = self.shared.ready.swap(ready, AcqRel);
+        if ready && !before {
+            let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            waiting.iter().filter_map(Weak::upgrade).for_each(|wakeup| wakeup.wake());
+        }
+    }
+
+    pub(super) fn service(&self) -> &S {
+        &self.service
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.local
+    }
+
+    /// `wakeup` is to be woken when this becomes ready.
+    pub(super) fn register(&self, wakeup: &Arc<Wakeup>) {
+        let wakeup = Arc::downgrade(wakeup);
+        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&wakeup));
+        waiting.push(wakeup);
+    }
+
+    /// It was passed over because of its breaker: told once loudly for every opening, softly after that.
+    pub(super) fn skipped(&self, rejected: &Rejected) {
+        let first = self.shared.warned.swap(rejected.generation, Relaxed) != rejected.generation
+            && rejected.reason != crate::RejectReason::HalfOpenFull;
+        #[cfg(feature = "tracing")]
+        if first {
+            tracing::warn!("Instance {} circuit OPEN; skipping", self.shared.name);
+        } else {
+            tracing::debug!("Instance {} circuit OPEN; skipping", self.shared.name);
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = first;
+    }
+}
+
+impl<S> fmt::Debug for Instance<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("name", &self.shared.name)
+            .field("breaker", &self.shared.breaker)
+            .field("ready", &self.is_ready())
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}

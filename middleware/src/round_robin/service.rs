@@ -1,0 +1,144 @@
+//! The service over the instances, and the handle to change them while it runs.
+//!
+//! It resolves no names and checks no health: others tell it which instances there are and which are ready. Invariants:
+//! always ready, never an error; every failure is an answer.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, request::Parts};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    Failover, Instance, RoundRobinFuture,
+    failover::Policy,
+    rotation::Rotation,
+};
+use crate::{AutoResponse, GuardedBody, ReplayBody, VerdictGuard};
+
+/// Sends each request to the next instance in turn. Clones share the instances and the turn.
+///
+/// `S` is the service of an instance, `E` its error and `B` the body of its responses. An instance's service is cloned for
+/// every attempt, and must take requests with a [`ReplayBody`].
+///
+/// - An instance whose circuit is open is skipped, and the log says `Instance NAME circuit OPEN; skipping`.
+/// - An instance that is not ready is asked last.
+/// - An attempt that failed before it was sent ([`never_sent`](Self::never_sent)), or that was refused before it was
+///   started ([`refused`](Self::refused)), is made on the next instance. One that may have been processed is repeated only
+///   if the request is [`idempotent`](Self::idempotent); then 502, 503, 504 and UNAVAILABLE are such failures as well.
+/// - An instance is tried at most once per round. There are further rounds only with
+///   [`Failover::wait_for_ready`], and only as long as nothing may have been processed.
+///
+/// When nothing worked, the answer is the last instance's own, or one of these rejections:
+///
+/// | code | status | meaning |
+/// |---|---|---|
+/// | `no_instance` | 503 / UNAVAILABLE | no instance could be asked; nothing was done |
+/// | `unavailable` | 503 / UNAVAILABLE | no instance could be reached; nothing was done |
+/// | `outcome_unknown` | 502 / UNAVAILABLE | it may or may not have been done |
+/// | `request_body` | 400 / INVALID_ARGUMENT | the request's own body broke off |
+pub struct RoundRobin<S, E, B> {
+    rotation: Arc<Rotation<S>>,
+    policy: Arc<Policy<E, B>>,
+}
+
+impl<S, E, B> RoundRobin<S, E, B> {
+    /// Over these instances, starting with a random one.
+    #[must_use]
+    pub fn new(instances: impl IntoIterator<Item = Instance<S>>) -> Self {
+        // A hasher has random keys: a fleet of clients must not all begin with the same instance.
+        let start = RandomState::new().hash_one(()) as usize;
+        let rotation = Rotation::new(instances.into_iter().collect(), start);
+        Self { rotation: Arc::new(rotation), policy: Arc::default() }
+    }
+
+    /// Starts with the instance at this index instead.
+    #[must_use]
+    pub fn start(self, index: usize) -> Self {
+        self.rotation.start_at(index);
+        self
+    }
+
+    /// What is done when an attempt fails.
+    #[must_use]
+    pub fn failover(self, failover: Failover) -> Self {
+        self.with(|policy| policy.failover = failover)
+    }
+
+    /// Which errors of an instance's service prove that the request was never sent: a refused connection, say. Default:
+    /// none.
+    #[must_use]
+    pub fn never_sent(self, never_sent: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|policy| policy.never_sent = Arc::new(never_sent))
+    }
+
+    /// Which responses say that the instance did nothing: "not active", say. They count neither for nor against its
+    /// breaker. Default: none.
+    #[must_use]
+    pub fn refused(self, refused: impl Fn(&Response<B>) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|policy| policy.refused = Arc::new(refused))
+    }
+
+    /// Which requests may be processed twice. Default: GET, HEAD, PUT, DELETE, OPTIONS, TRACE, and those with an
+    /// `Idempotency-Key`. Must be overridden where a GET changes something.
+    #[must_use]
+    pub fn idempotent(self, idempotent: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|policy| policy.idempotent = Arc::new(idempotent))
+    }
+
+    /// The instances as they are now.
+    #[must_use]
+    pub fn instances(&self) -> Arc<[Instance<S>]> {
+        self.rotation.instances()
+    }
+
+    /// Replaces the instances, and wakes the requests that wait for one. Requests under way end on those they are on.
+    pub fn set_instances(&self, instances: impl IntoIterator<Item = Instance<S>>) {
+        self.rotation.set(instances.into_iter().collect());
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Policy<E, B>)) -> Self {
+        change(Arc::make_mut(&mut self.policy));
+        self
+    }
+}
+
+impl<S, E, B> Clone for RoundRobin<S, E, B> {
+    fn clone(&self) -> Self {
+        Self { rotation: self.rotation.clone(), policy: self.policy.clone() }
+    }
+}
+
+impl<S, E, B> fmt::Debug for RoundRobin<S, E, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoundRobin").field("instances", &self.instances()).field("failover", &self.policy).finish()
+    }
+}
+
+impl<S, E, ReqB, ResB> Service<Request<ReqB>> for RoundRobin<S, E, ResB>
+where
+    S: Service<Request<ReplayBody<ReqB>>, Response = Response<ResB>, Error = E> + Clone,
+    ReqB: Body<Data = Bytes> + Unpin,
+    ReqB::Error: Into<Box<dyn Error + Send + Sync>>,
+    ResB: Body<Data = Bytes>,
+{
+    type Response = Response<GuardedBody<ResB, VerdictGuard<AutoResponse>>>;
+    type Error = Infallible;
+    type Future = RoundRobinFuture<S, S::Future, E, ReqB, ResB>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        RoundRobinFuture::new(self.rotation.clone(), self.policy.clone(), request)
+    }
+}

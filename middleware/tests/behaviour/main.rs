@@ -1,0 +1,12 @@
+//! What the layers promise, tested in one process and mostly on a paused clock.
+
+mod access_log;
+mod breaker_model;
+mod circuit_breaker;
+mod concurrency_limit;
+mod contracts;
+mod deadline;
+mod keyed;
+mod round_robin;
+mod small_layers;
+mod support;
