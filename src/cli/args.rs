@@ -1,0 +1,95 @@
+//! The commands and their flags. The settings' flags come from the table of keys.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::config::{ConfigError, KEYS, Raw, table};
+
+const CONFIG: &str = "config";
+pub(super) const ADDR: &str = "addr";
+
+/// Everything that can be typed.
+pub(super) fn command() -> Command {
+    Command::new("campanile")
+        .about("A durable message broker: REST and gRPC over one file-backed engine")
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help("Without a command it serves. `campanile serve --help` shows every setting.")
+        .args(settings().map(|arg| arg.hide(true)))
+        .args_conflicts_with_subcommands(true)
+        .subcommand(serve())
+        .subcommand(health())
+}
+
+fn serve() -> Command {
+    Command::new("serve").about("Serve REST and gRPC until SIGTERM or SIGINT").args(settings()).after_help(format!(
+        "Settings come from the file, then the environment, then the flags; the later wins.\n\n{}\n\
+             Exit codes: 0 asked to end, 1 refused to start, 2 wrong command line, 74 the store failed.",
+        table()
+    ))
+}
+
+fn health() -> Command {
+    let addr = Arg::new(ADDR).long(ADDR).value_name("HOST:PORT").help("Ask there [default: rest_addr of the settings]");
+    Command::new("health")
+        .about("Ask a running broker whether it is healthy: exit code 0 if it is, 1 if not")
+        .arg(addr)
+        .args(settings().map(|arg| arg.hide(true)))
+}
+
+fn settings() -> impl Iterator<Item = Arg> {
+    let file = Arg::new(CONFIG)
+        .long(CONFIG)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("The settings file [default: campanile.toml, if there is one]");
+    let keys = KEYS.into_iter().map(|key| {
+        Arg::new(key.flag)
+            .long(key.flag)
+            .value_name("VALUE")
+            .help(key.help)
+            // A negative number is a wrong value of this key, not an unknown flag.
+            .allow_hyphen_values(true)
+            .action(ArgAction::Set)
+    });
+    std::iter::once(file).chain(keys)
+}
+
+/// The settings of a command line, over the environment and the file.
+pub(super) fn raw(matches: &ArgMatches) -> Result<Raw, ConfigError> {
+    let file = matches.get_one::<PathBuf>(CONFIG);
+    let flags = KEYS.into_iter().filter_map(|key| {
+        let value = matches.get_one::<String>(key.flag)?;
+        Some((key.flag, value.clone()))
+    });
+    Raw::collect(file.map(PathBuf::as_path), flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn settings_are_flags_with_and_without_the_command() {
+        for line in [vec!["campanile", "--topics-max", "-1"], vec!["campanile", "serve", "--topics-max", "-1"]] {
+            let matches = command().try_get_matches_from(&line).expect("a valid line");
+            let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
+            assert_eq!(matches.get_one::<String>("topics-max").map(String::as_str), Some("-1"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_shows_every_key() {
+        let help = serve().render_long_help().to_string();
+        for key in KEYS {
+            for word in [key.name, key.variable, key.default, key.help, &format!("--{}", key.flag)] {
+                assert!(help.contains(word), "{word}");
+            }
+        }
+    }
+}

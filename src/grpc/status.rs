@@ -1,0 +1,147 @@
+//! What a gRPC caller is told when a call is not carried out.
+
+use axum::{http::HeaderValue, response::Response};
+use campanile_middleware::Verdict;
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+use crate::broker::BrokerError;
+
+/// The metadata that carries the stable code, the same as in REST.
+const CODE: &str = "campanile-code";
+
+/// Names the refusal when nothing at all was done, so that the call may go to another instance.
+const REFUSAL: &str = "campanile-refusal";
+
+/// What gRPC clients with a retry policy go by.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// When a refused caller may come again, in milliseconds; the same as in REST.
+const PUSHBACK_REFUSED: &str = "1000";
+
+/// Tells a client not to repeat a call by itself: it may have been carried out.
+const PUSHBACK_NEVER: &str = "-1";
+
+/// What kind of refusal an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The call itself is wrong.
+    Request,
+    /// The call was not begun, for a reason that lies with this instance.
+    Refused,
+    /// The call may or may not have been carried out.
+    Unknown,
+}
+
+fn outcome_of(error: &BrokerError) -> (Code, &'static str, Kind) {
+    use BrokerError as E;
+    use Kind::{Refused, Request, Unknown};
+    // The same order as in the REST mapping, line by line.
+    match error {
+        E::InvalidArgument { .. } => (Code::InvalidArgument, "invalid_argument", Request),
+        E::TooLarge { .. } => (Code::OutOfRange, "too_large", Request),
+        E::NotFound { .. } => (Code::NotFound, "not_found", Request),
+        E::NameConflict { .. } => (Code::AlreadyExists, "name_conflict", Request),
+        E::DedupMismatch { .. } => (Code::FailedPrecondition, "dedup_mismatch", Request),
+        E::Overloaded { .. } => (Code::Unavailable, "overloaded", Refused),
+        E::NotActive => (Code::Unavailable, "not_active", Refused),
+        E::Draining => (Code::Unavailable, "draining", Refused),
+        E::OutcomeUnknown => (Code::Unavailable, "outcome_unknown", Unknown),
+    }
+}
+
+/// The error as the status of the call.
+pub(super) fn status_of(error: &BrokerError) -> Status {
+    let (code, text, kind) = outcome_of(error);
+    let mut metadata = MetadataMap::new();
+    metadata.insert(CODE, MetadataValue::from_static(text));
+    match kind {
+        Kind::Request => {}
+        Kind::Refused => {
+            metadata.insert(REFUSAL, MetadataValue::from_static(text));
+            metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_REFUSED));
+        }
+        Kind::Unknown => {
+            metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_NEVER));
+        }
+    }
+    Status::with_metadata(code, error.to_string(), metadata)
+}
+
+/// What a `SendMessageResponse` says of an error of the call itself; other errors are the status of the call.
+///
+/// # Errors
+/// The status, when the error is not the call's.
+pub(super) fn error_message_of(error: &BrokerError) -> Result<String, Status> {
+    match outcome_of(error) {
+        (_, code, Kind::Request) => Ok(format!("{code}: {error}")),
+        (_, _, Kind::Refused | Kind::Unknown) => Err(status_of(error)),
+    }
+}
+
+/// Says to the layers outside what the status alone does not.
+pub(super) fn mark(response: &mut Response) {
+    let headers = response.headers();
+    if headers.contains_key(REFUSAL) {
+        response.extensions_mut().insert(Verdict::Ignore);
+    } else if !headers.contains_key(CODE) {
+        mark_unread(response);
+    }
+}
+
+/// A status without a code of ours comes from tonic, which could not read the request. Most of these are INTERNAL there;
+/// to leave it so would let any client look like a failure of the broker.
+fn mark_unread(response: &mut Response) {
+    let Some(status) = response.extensions().get::<Status>().map(Status::code) else { return };
+    response.extensions_mut().insert(Verdict::Ignore);
+    let (code, text) = match status {
+        Code::OutOfRange => (Code::OutOfRange, "too_large"),
+        Code::Internal | Code::Unknown => (Code::InvalidArgument, "invalid_argument"),
+        // Unknown calls, unknown compressions, clients that went away.
+        _ => return,
+    };
+    let headers = response.headers_mut();
+    headers.insert(Status::GRPC_STATUS, HeaderValue::from(code as i32));
+    headers.insert(CODE, HeaderValue::from_static(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<BrokerError> {
+        vec![
+            BrokerError::invalid("topic", "must not be empty"),
+            BrokerError::TooLarge { field: "message", bytes: 2, max: 1 },
+            BrokerError::NotFound { what: "queue 'q'".into() },
+            BrokerError::NameConflict { problem: "two things".into() },
+            BrokerError::DedupMismatch { dedup_id: "d".into() },
+            BrokerError::Overloaded { what: "full" },
+            BrokerError::NotActive,
+            BrokerError::Draining,
+            BrokerError::OutcomeUnknown,
+        ]
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_call_is_in_the_contracts_own_channel_and_the_rest_is_unavailable() {
+        let messages: Vec<_> = all().iter().filter_map(|e| error_message_of(e).ok()).collect();
+        assert_eq!(messages[0], "invalid_argument: topic: must not be empty");
+        assert_eq!(messages.len(), 5);
+        for status in all().iter().filter_map(|e| error_message_of(e).err()) {
+            assert_eq!(status.code(), Code::Unavailable);
+        }
+    }
+
+    #[test]
+    fn only_a_call_that_was_not_begun_is_marked_as_refused() {
+        let header = |e: &BrokerError, name| {
+            status_of(e).metadata().get(name).map(|value| value.to_str().expect("ASCII").to_owned())
+        };
+        let refused: Vec<_> = all().iter().filter_map(|e| header(e, REFUSAL)).collect();
+        assert_eq!(refused, ["overloaded", "not_active", "draining"]);
+        assert_eq!(header(&BrokerError::OutcomeUnknown, PUSHBACK).as_deref(), Some("-1"));
+    }
+}

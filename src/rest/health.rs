@@ -1,0 +1,42 @@
+//! `GET /health`, `/health/live` and `/health/ready`.
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde::Serialize;
+
+use super::answer;
+use crate::broker::{Broker, Health};
+
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+/// Whether publishes are taken. A standby takes them by passing them on, so it is healthy.
+pub(super) async fn health(State(broker): State<Broker>) -> Response {
+    let active = broker.is_active().then_some("active");
+    let (code, answer) = match broker.health() {
+        Health::Healthy => (StatusCode::OK, Answer { status: "healthy", role: Some("active"), reason: None }),
+        Health::Standby => (StatusCode::OK, Answer { status: "healthy", role: Some("standby"), reason: None }),
+        Health::Degraded(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, Answer { status: "degraded", role: active, reason: Some(reason) })
+        }
+    };
+    let mut response = answer::signed(code, &answer);
+    if code == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// Whether the process answers at all; restarting it would not help a broker that is merely not ready.
+pub(super) async fn live() -> Response {
+    answer::signed(StatusCode::OK, &Answer { status: "alive", role: None, reason: None })
+}

@@ -1,0 +1,38 @@
+//! `POST /register`: declares the queues of a service.
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde::Serialize;
+
+use super::{
+    answer, body,
+    error::Problem,
+    fields::Fields,
+    router::{Calls, LIST_BODY_BYTES_MAX},
+};
+use crate::{
+    broker::{BrokerError, Register},
+    model::Name,
+};
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    status: &'static str,
+    registered_topics: Vec<&'a str>,
+}
+
+pub(super) async fn register(State(calls): State<Calls>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let body = body::read(&headers, body, LIST_BODY_BYTES_MAX).await?;
+    let registered = calls.broker.register(request_of(&body)?).await?;
+    let registered_topics = registered.topics.iter().map(Name::as_str).collect();
+    Ok(answer::signed(StatusCode::OK, &Answer { status: "ok", registered_topics }))
+}
+
+fn request_of(body: &[u8]) -> Result<Register, BrokerError> {
+    let fields = Fields::parse(body, &["service_name", "topics"])?;
+    Ok(Register { service: fields.required_name("service_name")?, topics: fields.required_names("topics")? })
+}

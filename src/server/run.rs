@@ -1,0 +1,166 @@
+//! The life of the process.
+//!
+//! ```text
+//!   bind ─► open the store ─► serve ─────────────► stop accepting ─► finish ─► close the store ─► end
+//!           (or stand by, and take over)   ▲ a signal, or the store failed
+//! ```
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    ServeError,
+    dispatch::Dispatch,
+    identity::Identity,
+    listener::{Limits, Listener, Until},
+    peers::Peers,
+    serving::Serving,
+    signals::Signals,
+    stack::Stack,
+    store::Store,
+};
+use crate::{
+    broker::{self, Broker},
+    config::Config,
+    grpc, rest,
+};
+
+/// How much earlier than the request's own time a receive that waits is answered: room for the way of the answer.
+const WAIT_MARGIN: Duration = Duration::from_secs(5);
+
+/// How long the answers that the closing of the store gives may take to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long requests may take to get the answer that the store has failed.
+const FAILED_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Most requests of one HTTP/2 connection at once. All requests of another instance come on one connection.
+const STREAMS_MAX: u32 = 4096;
+
+/// Why the server ended, having served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Asked,
+    /// The store failed. What was under way may or may not be stored.
+    StoreFailed,
+}
+
+/// Serves until SIGTERM or SIGINT, or until the store fails.
+///
+/// # Errors
+/// [`ServeError`] when it could not start, or not take over.
+pub async fn run(config: Config) -> Result<End, ServeError> {
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let mut signals = Signals::catch().map_err(ServeError::Signals)?;
+    let rest = Listener::bind("rest_addr", &config.rest_addr).await?;
+    let grpc = Listener::bind("grpc_addr", &config.grpc_addr).await?;
+    let (rest_addr, grpc_addr) = (rest.addr(), grpc.addr());
+
+    let broker = Broker::standby(broker_limits(&config));
+    let store = Store::new(&config, broker.clone());
+    tokio::select! {
+        opened = store.open() => opened?,
+        signal = signals.next() => {
+            info!(signal, "ending before the start");
+            return Ok(End::Asked);
+        }
+    }
+
+    let until = Until::default();
+    let identity = Identity::new(broker.clone(), until.stop.clone());
+    let here = transports(&config, &broker);
+    let peers = if config.is_alone() { None } else { Some(Peers::new(&config, identity.clone(), here.clone())?) };
+    let serving = Serving::new(here, peers.as_ref().map(Peers::round));
+    let service = Stack::new(&config).service(observability(&broker, &identity, &until.stop), serving);
+
+    let mut ports = JoinSet::new();
+    for listener in [rest, grpc] {
+        ports.spawn(listener.serve(service.clone(), limits(&config), until.clone()));
+    }
+    let mut background = JoinSet::new();
+    if let Some(peers) = &peers {
+        peers.refresh();
+        background.spawn(peers.clone().watch());
+    }
+    warn_if_public([rest_addr, grpc_addr]);
+    info!(rest = %rest_addr, grpc = %grpc_addr, "listening");
+
+    let activated = || {
+        if let Some(peers) = &peers {
+            peers.refresh();
+        }
+    };
+    let (end, drain) = tokio::select! {
+        signal = signals.next() => {
+            info!(signal, timeout_ms = config.drain_timeout.as_millis(), "draining");
+            (End::Asked, config.drain_timeout)
+        }
+        failed = store.tend(&identity, activated) => {
+            failed?;
+            (End::StoreFailed, FAILED_DRAIN_TIMEOUT)
+        }
+    };
+    tokio::select! {
+        () = finish(ports, &store, until, drain) => info!("ended"),
+        // Whoever asks twice does not want to wait.
+        signal = signals.next() => warn!(signal, "ended at once"),
+    }
+    Ok(end)
+}
+
+/// Ends the ports, then the store, each in its time.
+async fn finish(mut ports: JoinSet<()>, store: &Store, until: Until, drain: Duration) {
+    until.stop.cancel();
+    if timeout(drain, join(&mut ports)).await.is_err() {
+        warn!("drain timed out");
+    }
+    // Also answers the receives that still wait, with nothing.
+    store.close().await;
+    // An answer that cannot be written by now is lost; the port says how many.
+    let _ = timeout(FLUSH_TIMEOUT, join(&mut ports)).await;
+    until.abort.cancel();
+    join(&mut ports).await;
+}
+
+async fn join(ports: &mut JoinSet<()>) {
+    while let Some(ended) = ports.join_next().await {
+        if let Err(error) = ended {
+            warn!(%error, "a port's task failed");
+        }
+    }
+}
+
+fn transports(config: &Config, broker: &Broker) -> Dispatch {
+    let message_bytes_max = config.message_bytes_max;
+    Dispatch {
+        rest: rest::router(broker.clone(), rest::Options { message_bytes_max }),
+        grpc: grpc::routes(broker.clone(), grpc::Options { message_bytes_max }),
+    }
+}
+
+fn observability(broker: &Broker, identity: &Identity, stop: &CancellationToken) -> Dispatch {
+    Dispatch {
+        rest: rest::health_router(broker.clone()).merge(identity.clone().router()),
+        grpc: grpc::health_routes(broker.clone(), stop.clone()),
+    }
+}
+
+fn broker_limits(config: &Config) -> broker::Limits {
+    let defaults = broker::Limits::default();
+    let room = config.request_timeout.saturating_sub(WAIT_MARGIN).max(config.request_timeout / 2);
+    broker::Limits { message_bytes_max: config.message_bytes_max, wait_max: room.min(defaults.wait_max) }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits { connections_max: config.connections_max, streams_max: STREAMS_MAX }
+}
+
+fn warn_if_public(addrs: [SocketAddr; 2]) {
+    if let Some(addr) = addrs.iter().find(|addr| !addr.ip().is_loopback()) {
+        warn!(%addr, "reachable from other machines, and there is no authentication");
+    }
+}
