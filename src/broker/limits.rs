@@ -11,7 +11,8 @@ use crate::{
 /// How large a request may be.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Longest payload, in bytes. Default 4 MiB, which is what a gRPC client takes unless told otherwise.
+    /// Longest payload, in bytes. Default 4 MiB less 64 KiB: a gRPC client refuses answers over 4 MiB unless told
+    /// otherwise, and what travels beside the payload needs room in them too.
     pub message_bytes_max: usize,
     /// Longest wait of a receive. Default 60 s.
     pub wait_max: Duration,
@@ -19,7 +20,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes_max: 4 << 20, wait_max: Duration::from_secs(60) }
+        Self { message_bytes_max: (4 << 20) - (64 << 10), wait_max: Duration::from_secs(60) }
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) const ADDR: &str = "addr";
 /// Everything that can be typed.
 pub(super) fn command() -> Command {
     Command::new("campanile")
+        // However the file is called.
+        .bin_name("campanile")
         .about("A durable message broker: REST and gRPC over one file-backed engine")
         .version(env!("CARGO_PKG_VERSION"))
         .after_help("Without a command it serves. `campanile serve --help` shows every setting.")

@@ -121,7 +121,7 @@ impl Raw {
             Allowed::Text(_) => (None, 0, 0),
         };
         let number = parsed.filter(|n| (min..=max).contains(n));
-        number.ok_or_else(|| self.bad(key, format_args!("is not within {}", key.allowed)))
+        number.ok_or_else(|| self.bad(key, format_args!("is not allowed; allowed is {}", key.allowed)))
     }
 }
 

@@ -27,7 +27,7 @@ use super::{
     verbs::{Step, next_event},
     waiters::{Waiter, Waiters},
 };
-use crate::model::{QueueId, Timestamp};
+use crate::model::{Delivery, QueueId, Timestamp};
 
 /// How long nothing is appended before the journal is told so.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
@@ -47,6 +47,8 @@ pub(super) struct Committer {
     pub(super) frames_appended: u64,
     pub(super) waiters: Waiters,
     pub(super) answers: Vec<Answer>,
+    /// Messages that were leased for a client who has gone: they go back in the next frame.
+    unclaimed: Vec<Delivery>,
 }
 
 impl Committer {
@@ -61,6 +63,7 @@ impl Committer {
             frames_appended: 0,
             waiters: Waiters::default(),
             answers: Vec::new(),
+            unclaimed: Vec::new(),
         }
     }
 
@@ -85,7 +88,7 @@ impl Committer {
             }
         }
         for waiter in self.waiters.drain() {
-            Answer::receive(waiter.reply, Ok(Vec::new())).give();
+            drop(Answer::receive(waiter.reply, Ok(Vec::new())).give());
         }
         self.journal.idle();
     }
@@ -95,6 +98,9 @@ impl Committer {
         let now = self.clock.now();
         let event = next_event(&self.state).into_iter().chain(self.waiters.next_deadline()).min();
         let until_event = event.map(|at| at.since(now));
+        if !self.unclaimed.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let until_idle = last_append.map(|at| IDLE_AFTER.saturating_sub(at.elapsed()));
         until_event.into_iter().chain(until_idle).min()
     }
@@ -103,7 +109,10 @@ impl Committer {
     fn round(&mut self, requests: &mut Vec<Request>) -> Result<bool, AppendError> {
         let before = self.frames_appended;
         let now = self.clock.now().max(self.state.time);
-        self.step(now).tick();
+        let unclaimed = std::mem::take(&mut self.unclaimed);
+        let mut step = self.step(now);
+        step.tick();
+        step.release(unclaimed);
         for request in requests.drain(..) {
             let bytes = self.frame.records().len() + request.verb.frame_bytes();
             if bytes > self.options.frame_bytes_max() || self.frame.records().len() >= FRAME_BYTES_TARGET {
@@ -154,7 +163,7 @@ impl Committer {
         now: Timestamp,
         receive: &Receive,
         _room: OwnedSemaphorePermit,
-    ) -> Result<(QueueId, Vec<crate::model::Delivery>), EngineError> {
+    ) -> Result<(QueueId, Vec<Delivery>), EngineError> {
         let waiters_are_full = self.waiters.len() >= self.options.waiters_max;
         let mut step = self.step(now);
         let queue = step.queue_for(&receive.queue, receive.service.as_ref())?;
@@ -191,7 +200,9 @@ impl Committer {
             self.frames_appended += 1;
             self.frame.clear();
         }
-        self.answers.drain(..).for_each(Answer::give);
+        for answer in self.answers.drain(..) {
+            self.unclaimed.extend(answer.give());
+        }
         Ok(())
     }
 

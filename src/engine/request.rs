@@ -104,15 +104,22 @@ impl Answer {
         Self { reply: Held::Statistics(reply, Ok(value)), _room: None }
     }
 
-    /// The frame is durable: answers. Nobody there any more to be told is fine.
-    pub(super) fn give(self) {
+    /// The frame is durable: answers. Nobody there any more to be told is fine, except that messages under a lease then
+    /// come back: those are answered.
+    pub(super) fn give(self) -> Vec<Delivery> {
         match self.reply {
             Held::Publish(reply, value) => drop(reply.send(value)),
             Held::Register(reply, value) => drop(reply.send(value)),
-            Held::Receive(reply, value) => drop(reply.send(value)),
+            Held::Receive(reply, value) => {
+                if let Err(Ok(mut unclaimed)) = reply.send(value) {
+                    unclaimed.retain(|delivery| delivery.lease.is_some());
+                    return unclaimed;
+                }
+            }
             Held::Ack(reply, value) => drop(reply.send(value)),
             Held::Statistics(reply, value) => drop(reply.send(value)),
         }
+        Vec::new()
     }
 
     /// It is not known whether the frame is durable: says so, unless the request was refused anyway.

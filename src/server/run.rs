@@ -1,14 +1,17 @@
 //! The life of the process.
 //!
 //! ```text
-//!   bind ─► open the store ─► serve ─────────────► stop accepting ─► finish ─► close the store ─► end
+//!   bind ─► open the store ─► serve ─► stop accepting ─► finish requests ─► close the store ─► end
 //!           (or stand by, and take over)   ▲ a signal, or the store failed
 //! ```
 
 use std::{net::SocketAddr, time::Duration};
 
-use tokio::{task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use super::{
@@ -31,8 +34,11 @@ use crate::{
 /// How much earlier than the request's own time a receive that waits is answered: room for the way of the answer.
 const WAIT_MARGIN: Duration = Duration::from_secs(5);
 
-/// How long the answers that the closing of the store gives may take to be written.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the answers that the closing of the store gives may take to be written, at least.
+const FLUSH_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// From the head of a request to the store, at most, when nothing has to be waited for.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
 
 /// How long requests may take to get the answer that the store has failed.
 const FAILED_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -75,6 +81,7 @@ pub async fn run(config: Config) -> Result<End, ServeError> {
     let here = transports(&config, &broker);
     let peers = if config.is_alone() { None } else { Some(Peers::new(&config, identity.clone(), here.clone())?) };
     let serving = Serving::new(here, peers.as_ref().map(Peers::round));
+    let under_way = serving.under_way();
     let service = Stack::new(&config).service(observability(&broker, &identity, &until.stop), serving);
 
     let mut ports = JoinSet::new();
@@ -105,23 +112,32 @@ pub async fn run(config: Config) -> Result<End, ServeError> {
         }
     };
     tokio::select! {
-        () = finish(ports, &store, until, drain) => info!("ended"),
+        () = finish(ports, under_way, store, until, drain) => info!("ended"),
         // Whoever asks twice does not want to wait.
         signal = signals.next() => warn!(signal, "ended at once"),
     }
     Ok(end)
 }
 
-/// Ends the ports, then the store, each in its time.
-async fn finish(mut ports: JoinSet<()>, store: &Store, until: Until, drain: Duration) {
+/// Ends the requests, the store and the ports, in this order and in `drain` altogether.
+async fn finish(mut ports: JoinSet<()>, under_way: TaskTracker, store: Store, until: Until, drain: Duration) {
+    let deadline = Instant::now() + drain;
     until.stop.cancel();
-    if timeout(drain, join(&mut ports)).await.is_err() {
-        warn!("drain timed out");
+    under_way.close();
+    let requests = async {
+        // Requests that were read a moment ago reach the store, or are counted, before this is over.
+        sleep(SETTLE_TIME).await;
+        under_way.wait().await;
+    };
+    let ended = timeout_at(deadline, async {
+        tokio::select! { () = requests => (), () = join(&mut ports) => () }
+    });
+    if ended.await.is_err() {
+        warn!(requests = under_way.len(), "drain timed out");
     }
-    // Also answers the receives that still wait, with nothing.
     store.close().await;
-    // An answer that cannot be written by now is lost; the port says how many.
-    let _ = timeout(FLUSH_TIMEOUT, join(&mut ports)).await;
+    // What could not be written by then is lost; the port says how many.
+    let _ = timeout_at(deadline.max(Instant::now() + FLUSH_TIME_MIN), join(&mut ports)).await;
     until.abort.cancel();
     join(&mut ports).await;
 }

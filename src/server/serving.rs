@@ -10,21 +10,36 @@ use axum::{body::Body, routing::future::RouteFuture};
 use campanile_middleware::Hops;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tower::Service;
 
-use super::{dispatch::Dispatch, peers::Round};
+use super::{dispatch::Dispatch, operation::Operation, peers::Round};
 
-/// Where requests are served.
+/// Where requests are served. Clones share one state.
 #[derive(Debug, Clone)]
 pub(super) struct Serving {
     here: Dispatch,
     /// `None` when there is no other instance.
     round: Option<Round>,
+    /// The requests under way, less those that may be waiting for messages: these end when the store closes.
+    under_way: TaskTracker,
 }
 
 impl Serving {
     pub(super) fn new(here: Dispatch, round: Option<Round>) -> Self {
-        Self { here, round }
+        Self { here, round, under_way: TaskTracker::new() }
+    }
+
+    /// Completes when [`TaskTracker::close`] was called and no request is under way any more.
+    pub(super) fn under_way(&self) -> TaskTracker {
+        self.under_way.clone()
+    }
+
+    fn track(&self, path: &str) -> Option<TaskTrackerToken> {
+        match Operation::of_path(path) {
+            Operation::Receive => None,
+            Operation::Publish | Operation::Settle | Operation::Manage => Some(self.under_way.token()),
+        }
     }
 }
 
@@ -39,15 +54,16 @@ impl Service<Request<Body>> for Serving {
     }
 
     fn call(&mut self, request: Request<Body>) -> ServingFuture {
+        let token = self.track(request.uri().path());
         let is_from_client = request.extensions().get::<Hops>().is_none_or(|hops| *hops == Hops(0));
         match &mut self.round {
             Some(round) if is_from_client => {
                 let answer = round.call(request);
                 let future = Box::pin(async { answer.await.map(|response| response.map(Body::new)) });
-                ServingFuture::Round { future }
+                ServingFuture { way: Way::Round { future }, _token: token }
             }
             // Whoever sent it here chose this instance; sending it on could go in circles.
-            _ => ServingFuture::Here { future: self.here.call(request) },
+            _ => ServingFuture { way: Way::Here { future: self.here.call(request) }, _token: token },
         }
     }
 }
@@ -56,8 +72,16 @@ type BoxedAnswer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible
 
 pin_project! {
     /// The answer, from here or from an instance.
-    #[project = ServingProj]
-    pub(super) enum ServingFuture {
+    pub(super) struct ServingFuture {
+        #[pin]
+        way: Way,
+        _token: Option<TaskTrackerToken>,
+    }
+}
+
+pin_project! {
+    #[project = WayProj]
+    enum Way {
         Here { #[pin] future: RouteFuture<Infallible> },
         // Named, its type would fill a line; and next to the network a box costs nothing.
         Round { future: BoxedAnswer },
@@ -68,9 +92,9 @@ impl Future for ServingFuture {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            ServingProj::Here { future } => future.poll(cx),
-            ServingProj::Round { future } => future.as_mut().poll(cx),
+        match self.project().way.project() {
+            WayProj::Here { future } => future.poll(cx),
+            WayProj::Round { future } => future.as_mut().poll(cx),
         }
     }
 }

@@ -85,8 +85,9 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the engine once it has carried out what it took on.
-    pub(super) async fn close(&self) {
+    /// Ends the engine once it has carried out what it took on, and lets go of the store: another instance may open it.
+    /// Receives that wait are answered, with nothing.
+    pub(super) async fn close(self) {
         self.broker.drain();
         let Some(engine) = self.engine.get() else { return };
         if timeout(CLOSE_TIMEOUT, engine.close()).await.is_err() {

@@ -18,7 +18,7 @@ pub(super) mod wire;
 use std::{fmt, io};
 
 pub use frame::FrameBuf;
-pub use memory::MemoryJournal;
+pub use memory::{MemoryJournal, NextAppend};
 pub use record::{DecodeError, HEADER_BYTES as RECORD_HEADER_BYTES, Reason, Record, RecordIter};
 
 /// A place between two frames. Opaque: greater means later, and nothing more.

@@ -1,6 +1,6 @@
 //! Who gets which message, and in what order.
 
-use std::time::Duration;
+use std::{future::Future as _, time::Duration};
 
 use super::{AckMode, Acked, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{engine::EngineError, model::Attempt};
@@ -128,6 +128,28 @@ async fn a_receive_that_was_dropped_takes_nothing() {
     assert!(tokio::time::timeout(Duration::from_millis(20), waiting).await.is_err());
     bench.publish("t", &["a"]).await;
     assert_eq!(bench.pop("t", 1).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_leased_message_whose_client_left_comes_back_at_once() {
+    let bench = Bench::new();
+    bench.publish("t", &["a"]).await;
+    // Dropped after the request is in, before or after it is carried out.
+    for _ in 0..50 {
+        let mut lease = Box::pin(bench.receive("t", 1, Duration::ZERO, AckMode::Lease(LEASE)));
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(lease.as_mut().poll(cx))).await;
+        if let std::task::Poll::Ready(deliveries) = polled {
+            // This one was quick enough to get it: it gives the message back by hand.
+            for delivery in deliveries {
+                bench.ack("t", ack_id(&delivery)).await;
+                bench.publish("t", &["a"]).await;
+            }
+        }
+    }
+    let wait = Duration::from_secs(60);
+    let back = bench.receive("t", 1, wait, AckMode::AtOnce);
+    let back = tokio::time::timeout(Duration::from_secs(20), back).await.expect("long before the lease is over");
+    assert_eq!(texts(&back), ["a"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The engine through its public face, over a real directory, with the clock moved instead of waited for.
 
 mod delivery;
+mod failure;
 mod import;
 mod model;
 mod names;

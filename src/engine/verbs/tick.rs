@@ -3,7 +3,7 @@
 use super::Step;
 use crate::{
     engine::{journal::Record, state::State},
-    model::{QueueId, Seq, Timestamp, TopicId},
+    model::{AckId, Delivery, QueueId, Seq, Timestamp, TopicId},
 };
 
 /// Most leases and delayed messages of one step, so that none takes long; the rest follow in the next one.
@@ -24,6 +24,19 @@ impl Step<'_> {
         }
         self.end_leases();
         self.mature();
+    }
+
+    /// Ends the leases of messages whose client left before it got them.
+    pub(in crate::engine) fn release(&mut self, unclaimed: Vec<Delivery>) {
+        let ids = unclaimed.into_iter().filter_map(|delivery| Some(delivery.lease?.ack_id));
+        let still_held = |id: &AckId| {
+            let held = self.state.queue(id.queue).and_then(|queue| queue.held(id.seq));
+            held.is_some_and(|held| held.attempt == id.attempt)
+        };
+        let ended = ids.filter(still_held).map(|id| (self.now, id.queue, id.seq)).collect();
+        for (queue, seqs) in by_owner(ended) {
+            self.emit(Record::Released { queue, seqs });
+        }
     }
 
     fn end_leases(&mut self) {

@@ -1,0 +1,112 @@
+//! What clients are told, and what is stored, when the journal fails; and that replaying is the same as having done it.
+
+use std::time::Duration;
+
+use super::{AckMode, Clock, Timestamp, draft, name, texts};
+use crate::engine::{
+    Engine, EngineError, Options, Receive,
+    journal::{MemoryJournal, NextAppend},
+};
+
+fn options() -> Options {
+    let mut options = Options::new("unused");
+    options.clock = Clock::standing_at(Timestamp::from_millis(1_800_000_000_000));
+    options
+}
+
+fn over(journal: &MemoryJournal, next: NextAppend) -> Engine {
+    let mut journal = journal.clone();
+    journal.set_next(next);
+    Engine::over(Box::new(journal), options()).expect("frames that an engine wrote")
+}
+
+async fn publish(engine: &Engine, text: &str) -> Result<(), EngineError> {
+    engine.publish(name("t"), vec![draft(text)]).await.map(drop)
+}
+
+async fn pop_all(engine: &Engine) -> Vec<String> {
+    let (queue, wait, mode) = (name("t"), Duration::ZERO, AckMode::AtOnce);
+    let receive = Receive { queue, service: None, max_messages: 99, wait, mode };
+    texts(&engine.receive(receive).await.expect("received"))
+}
+
+#[tokio::test]
+async fn after_a_failed_append_the_outcome_is_unknown_and_nothing_more_is_taken() {
+    for (next, stored) in [
+        (NextAppend::UnknownStored, &["before", "unknown"][..]),
+        (NextAppend::UnknownLost, &["before"][..]),
+        (NextAppend::Fenced, &["before"][..]),
+    ] {
+        let journal = MemoryJournal::new();
+        let engine = over(&journal, NextAppend::Stored);
+        publish(&engine, "before").await.expect("stored");
+        engine.close().await;
+        drop(engine);
+
+        let engine = over(&journal, next);
+        assert!(!engine.has_failed());
+        assert_eq!(publish(&engine, "unknown").await, Err(EngineError::OutcomeUnknown), "{next:?}");
+        engine.failed().await;
+        assert_eq!(publish(&engine, "late").await, Err(EngineError::Stopped));
+
+        let engine = over(&journal, NextAppend::Stored);
+        assert_eq!(pop_all(&engine).await, stored, "{next:?}");
+    }
+}
+
+#[tokio::test]
+async fn messages_of_a_failed_pop_are_not_shown_and_not_lost() {
+    let journal = MemoryJournal::new();
+    let engine = over(&journal, NextAppend::Stored);
+    publish(&engine, "a").await.expect("stored");
+    pop_all(&engine).await;
+    publish(&engine, "b").await.expect("stored");
+    engine.close().await;
+
+    let engine = over(&journal, NextAppend::UnknownLost);
+    let receive = Receive {
+        queue: name("t"),
+        service: None,
+        max_messages: 1,
+        wait: Duration::ZERO,
+        mode: AckMode::AtOnce,
+    };
+    assert_eq!(engine.receive(receive).await.map(|d| texts(&d)), Err(EngineError::OutcomeUnknown));
+    assert_eq!(pop_all(&over(&journal, NextAppend::Stored)).await, ["b"]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_is_refused_also_when_its_frame_fails() {
+    let journal = MemoryJournal::new();
+    let engine = over(&journal, NextAppend::UnknownLost);
+    let refused = engine.ack(name("nowhere"), vec![None]);
+    let unknown = publish(&engine, "x");
+    let (refused, unknown) = tokio::join!(refused, unknown);
+    assert!(matches!(refused, Err(EngineError::NoSuchQueue { .. } | EngineError::Stopped)), "{refused:?}");
+    assert_eq!(unknown, Err(EngineError::OutcomeUnknown));
+}
+
+#[tokio::test]
+async fn another_engine_that_applies_the_same_frames_is_in_the_same_state() {
+    let journal = MemoryJournal::new();
+    let engine = over(&journal, NextAppend::Stored);
+    engine.register(name("s"), vec![name("t"), name("u")]).await.expect("registered");
+    for text in ["a", "b", "c", "d"] {
+        publish(&engine, text).await.expect("stored");
+    }
+    let receive = |max_messages, mode| {
+        let (queue, wait) = (name("t"), Duration::ZERO);
+        engine.receive(Receive { queue, service: Some(name("s")), max_messages, wait, mode })
+    };
+    receive(2, AckMode::Lease(Duration::from_secs(10))).await.expect("leased");
+    engine.advance_clock(Duration::from_secs(10));
+    receive(1, AckMode::Lease(Duration::from_secs(90))).await.expect("leased");
+    receive(1, AckMode::AtOnce).await.expect("popped");
+    let statistics = engine.statistics().await.expect("counted");
+    assert!(statistics.frames >= 7, "each step had a frame: {}", statistics.frames);
+    engine.close().await;
+
+    let other = over(&journal, NextAppend::Stored).statistics().await.expect("counted");
+    assert_eq!(other.digest, statistics.digest);
+    assert_eq!(other.queues, statistics.queues);
+}
