@@ -8,6 +8,8 @@ use crate::config::{ConfigError, KEYS, Raw, table};
 
 const CONFIG: &str = "config";
 pub(super) const ADDR: &str = "addr";
+pub(super) const FILES: &str = "files";
+pub(super) const SKIP_DAMAGED: &str = "skip-damaged";
 
 /// Everything that can be typed.
 pub(super) fn command() -> Command {
@@ -21,6 +23,7 @@ pub(super) fn command() -> Command {
         .args_conflicts_with_subcommands(true)
         .subcommand(serve())
         .subcommand(health())
+        .subcommand(import())
 }
 
 fn serve() -> Command {
@@ -37,6 +40,27 @@ fn health() -> Command {
         .about("Ask a running broker whether it is healthy: exit code 0 if it is, 1 if not")
         .arg(addr)
         .args(settings().map(|arg| arg.hide(true)))
+}
+
+fn import() -> Command {
+    let files = Arg::new(FILES)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .required(true)
+        .num_args(1..)
+        .help("Files named QUEUE.jsonl; each is renamed when its messages are stored");
+    let skip_damaged = Arg::new(SKIP_DAMAGED)
+        .long(SKIP_DAMAGED)
+        .action(ArgAction::SetTrue)
+        .help("Leave out lines that cannot be read, instead of taking over nothing");
+    Command::new("import")
+        .about("Take over queues of the original broker, while no broker has the data directory open")
+        .arg(files)
+        .arg(skip_damaged)
+        .args(settings().map(|arg| {
+            let is_shown = arg.get_id() == "data-dir" || arg.get_id() == CONFIG;
+            arg.hide(!is_shown)
+        }))
 }
 
 fn settings() -> impl Iterator<Item = Arg> {

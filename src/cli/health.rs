@@ -9,7 +9,7 @@ use std::{
 
 use clap::ArgMatches;
 
-use super::{args, complain};
+use super::{answer, args, complain};
 use crate::config::{Address, BadAddress, ConfigError};
 
 /// Longest wait for the connection, and for each part of the answer.
@@ -36,8 +36,8 @@ enum Unhealthy {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     match addr(matches).and_then(|addr| ask(&addr)) {
-        Ok(answer) => {
-            println!("{answer}");
+        Ok(text) => {
+            answer(&text);
             ExitCode::SUCCESS
         }
         Err(error) => {

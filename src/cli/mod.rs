@@ -5,9 +5,15 @@
 
 mod args;
 mod health;
+mod import;
 mod serve;
 
-use std::{error::Error, ffi::OsString, process::ExitCode};
+use std::{
+    error::Error,
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 /// Carries out a command line, the name of the program first.
 #[must_use]
@@ -21,6 +27,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve::run(&matches),
         Some(("serve", matches)) => serve::run(matches),
         Some(("health", matches)) => health::run(matches),
+        Some(("import", matches)) => import::run(matches),
         Some((name, _)) => unreachable!("`{name}` is not among the commands of args.rs"),
     }
 }
@@ -29,6 +36,12 @@ fn show(answer: &clap::Error) -> ExitCode {
     // When even this cannot be printed there is nobody left to tell.
     let _ = answer.print();
     u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Prints what a command was asked for.
+fn answer(text: &str) {
+    // Whoever does not listen has the exit code.
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// Says on standard error why a command failed, with everything behind it. Not a log event: the log's filter must not
@@ -44,5 +57,6 @@ fn complain(error: &dyn Error) {
         }
         source = cause.source();
     }
-    eprintln!("{text}");
+    // As in `show`.
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -145,7 +145,8 @@ pub(super) const MESSAGE_BYTES_MAX: Key = Key {
     name: "message_bytes_max",
     variable: "BROKER_MESSAGE_BYTES_MAX",
     flag: "message-bytes-max",
-    default: "4 MiB",
+    // A gRPC client refuses answers over 4 MiB unless told otherwise, and what travels beside the payload needs room too.
+    default: "4032 KiB",
     allowed: bytes(KIB, 16 * MIB),
     help: "Longest payload of a message",
 };

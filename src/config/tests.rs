@@ -56,7 +56,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(config.log, observability::Options::default());
     assert_eq!(config.concurrency_limit, 4096);
     assert_eq!(config.request_timeout, Duration::from_secs(65));
-    assert_eq!(config.message_bytes_max, 4 << 20);
+    assert_eq!(config.message_bytes_max, crate::broker::Limits::default().message_bytes_max);
     assert_eq!(config.topics_max, 100_000);
     assert_eq!(config.dedup_window, Duration::from_secs(120));
     assert_eq!(config.drain_timeout, Duration::from_secs(20));

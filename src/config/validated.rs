@@ -46,7 +46,7 @@ pub struct Config {
     pub concurrency_limit: usize,
     /// How long a request may take, 100 ms to 1 h. Default 65 s: a receive may wait for 60.
     pub request_timeout: Duration,
-    /// Longest payload in bytes, 1 KiB to 16 MiB. Default 4 MiB.
+    /// Longest payload in bytes, 1 KiB to 16 MiB. Default 4032 KiB, which a gRPC client can receive as it is set by default.
     pub message_bytes_max: usize,
     /// Most topics, 1 to 10,000,000. Default 100,000.
     pub topics_max: usize,

@@ -28,7 +28,9 @@ impl Clock {
     /// Now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.stands_at.unwrap_or_else(Timestamp::now).after(Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed)))
+        self.stands_at
+            .unwrap_or_else(Timestamp::now)
+            .after(Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed)))
     }
 
     /// Moves the clock ahead; see [`Engine::advance_clock`](super::Engine::advance_clock), which also wakes the engine.

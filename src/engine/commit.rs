@@ -206,13 +206,7 @@ impl Committer {
         Ok(())
     }
 
-    fn fail(
-        mut self,
-        failure: &AppendError,
-        inbox: &Inbox,
-        requests: Vec<Request>,
-        failed: &watch::Sender<bool>,
-    ) {
+    fn fail(mut self, failure: &AppendError, inbox: &Inbox, requests: Vec<Request>, failed: &watch::Sender<bool>) {
         error!(error = failure as &dyn std::error::Error, "the journal failed: nothing more is acknowledged");
         failed.send_replace(true);
         inbox.close();

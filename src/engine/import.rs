@@ -64,7 +64,8 @@ impl Committer {
     /// Takes over every such file in the data directory, in the order of their names.
     pub(super) fn import_data_dir(&mut self) -> Result<Vec<ImportReport>, OpenError> {
         let dir = self.options.data_dir.clone();
-        let failed = |source| OpenError::Io { what: format!("cannot read the data directory {}", dir.display()), source };
+        let failed =
+            |source| OpenError::Io { what: format!("cannot read the data directory {}", dir.display()), source };
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
@@ -104,9 +105,11 @@ impl Committer {
         let mut messages = 0;
         read_lines(path, |number, line| {
             let Ok(Some((topic, message))) = self.parse(path, line) else { return Ok(()) };
-            self.step(now)
-                .import(topic, message)
-                .map_err(|e| OpenError::Import { path: path.into(), line: number, problem: e.to_string() })?;
+            self.step(now).import(topic, message).map_err(|e| OpenError::Import {
+                path: path.into(),
+                line: number,
+                problem: e.to_string(),
+            })?;
             messages += 1;
             if self.frame.records().len() >= FRAME_BYTES { self.commit().map_err(unwritten) } else { Ok(()) }
         })?;

@@ -24,10 +24,10 @@
 
 mod clock;
 mod commit;
+pub mod disk;
 mod error;
 mod import;
 mod inbox;
-pub mod disk;
 pub mod journal;
 mod open;
 mod options;
@@ -56,9 +56,7 @@ pub use self::{
     import::{ImportError, ImportReport},
     open::Recovery,
     options::Options,
-    reply::{
-        AckMode, Acked, Published, PublishedMessage, QueueStatistics, Receive, Registered, Statistics,
-    },
+    reply::{AckMode, Acked, Published, PublishedMessage, QueueStatistics, Receive, Registered, Statistics},
     sealed::{Dedup, Sealed},
 };
 use self::{inbox::Inbox, request::Verb};

@@ -88,7 +88,10 @@ impl Engine {
         let thread = {
             let inbox = Arc::clone(&inbox);
             let run = move || committer.run(&inbox, &failing);
-            std::thread::Builder::new().name("commit".into()).spawn(run).expect("the system has a thread for the engine")
+            std::thread::Builder::new()
+                .name("commit".into())
+                .spawn(run)
+                .expect("the system has a thread for the engine")
         };
         let thread = Mutex::new(Some(thread));
         let shared = Shared { inbox, failed, thread, options, store_uuid: uuid, ack_key: key, recovery, _lock: lock };

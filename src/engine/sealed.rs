@@ -105,7 +105,8 @@ impl Sealed {
         let length = reader.u32()? as usize;
         let value = reader.take(length)?;
         let mut parts = Reader::new(value);
-        let text = || std::str::from_utf8(value).map(|t| Some(t.to_owned())).map_err(|_| "has a text that is not UTF-8");
+        let text =
+            || std::str::from_utf8(value).map(|t| Some(t.to_owned())).map_err(|_| "has a text that is not UTF-8");
         match tag {
             tag::CONTENT_TYPE => self.properties.content_type = text()?,
             tag::ORDERING_KEY => self.properties.ordering_key = text()?,

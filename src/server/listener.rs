@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use super::{
     ServeError,
+    patient_body::PatientBody,
     patient_io::{Patience, PatientIo},
     stack::HttpService,
 };
@@ -68,6 +69,8 @@ pub(super) struct Limits {
     pub(super) connections_max: usize,
     /// Most requests of one HTTP/2 connection at once.
     pub(super) streams_max: u32,
+    /// How long the body of a request may take to arrive. Shorter than the deadline of the request.
+    pub(super) body_time_max: Duration,
 }
 
 /// When a port ends.
@@ -124,10 +127,11 @@ impl Listener {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE_MIN;
-                    connections.spawn(connection(http.clone(), stream, peer, service.clone(), stop.clone()));
+                    let (service, stop) = (service.clone(), stop.clone());
+                    connections.spawn(connection(http.clone(), stream, peer, service, limits.body_time_max, stop));
                 }
                 Err(error) => {
-                    warn!(%addr, %error, pause_ms = pause.as_millis(), "a connection could not be accepted");
+                    warn!(%addr, %error, pause_ms = pause.as_millis() as u64, "a connection could not be accepted");
                     tokio::select! { () = stop.cancelled() => break, () = sleep(pause) => () }
                     pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
                 }
@@ -175,6 +179,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     service: impl HttpService,
+    body_time_max: Duration,
     stop: CancellationToken,
 ) {
     // Answers are small and written whole: waiting for more only delays them. Without it they still arrive.
@@ -182,7 +187,7 @@ async fn connection(
         debug!(%peer, %error, "no delay could not be set");
     }
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(PatientBody::new(body, body_time_max)));
         request.extensions_mut().insert(ConnectInfo(peer));
         service.clone().oneshot(request)
     });

@@ -15,6 +15,7 @@ mod identity;
 mod listener;
 mod member;
 mod operation;
+mod patient_body;
 mod patient_io;
 mod peers;
 mod probe;
@@ -27,3 +28,4 @@ mod verdict;
 
 pub use error::ServeError;
 pub use run::{End, run};
+pub use stack::stack;

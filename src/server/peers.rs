@@ -14,7 +14,7 @@ use std::{
 };
 
 use axum::body::Body;
-use campanile_middleware::{CircuitBreaker, Failover, Instance, RoundRobin};
+use campanile_middleware::{CircuitBreaker, CircuitState, Failover, Instance, RoundRobin};
 use http::{Method, Response, request::Parts};
 use hyper_util::client::legacy::Error as ForwardError;
 use tracing::{debug, error, info, warn};
@@ -130,7 +130,7 @@ impl Peers {
         loop {
             ticks.tick().await;
             let me = self.shared.identity.report();
-            let before = self.verdict(index);
+            let (before, was_open) = (self.verdict(index), target.is_open());
             let verdict = match target.probe.ask(target.instance.breaker()).await {
                 Ok(report) => Verdict::of(me, report),
                 Err(error) => {
@@ -138,6 +138,10 @@ impl Peers {
                     before.unanswered()
                 }
             };
+            if target.is_open() && !was_open && !verdict.is_in_the_round() {
+                // One that is in the round is passed over, and this said, by the round itself.
+                warn!("Instance {} circuit OPEN; skipping", target.instance.name());
+            }
             if verdict != before {
                 target.change(verdict, me.store);
                 self.judge(index, verdict);
@@ -172,6 +176,10 @@ impl Target {
         // A connection of its own: a probe must not wait behind the requests.
         let probe = Probe::new(Forward::new(address).map_err(invalid)?);
         Ok(Self { instance: Instance::new(name, member, breaker), probe })
+    }
+
+    fn is_open(&self) -> bool {
+        self.instance.breaker().state() == CircuitState::Open
     }
 
     /// Acts on a verdict other than the one before, and logs it: once, however long it lasts.

@@ -31,7 +31,8 @@ use crate::{
     grpc, rest,
 };
 
-/// How much earlier than the request's own time a receive that waits is answered: room for the way of the answer.
+/// How much earlier than the request's own time a receive that waits is answered, and a body has to be there: room for
+/// the rest of the request.
 const WAIT_MARGIN: Duration = Duration::from_secs(5);
 
 /// How long the answers that the closing of the store gives may take to be written, at least.
@@ -103,7 +104,7 @@ pub async fn run(config: Config) -> Result<End, ServeError> {
     };
     let (end, drain) = tokio::select! {
         signal = signals.next() => {
-            info!(signal, timeout_ms = config.drain_timeout.as_millis(), "draining");
+            info!(signal, timeout_ms = config.drain_timeout.as_millis() as u64, "draining");
             (End::Asked, config.drain_timeout)
         }
         failed = store.tend(&identity, activated) => {
@@ -167,12 +168,16 @@ fn observability(broker: &Broker, identity: &Identity, stop: &CancellationToken)
 
 fn broker_limits(config: &Config) -> broker::Limits {
     let defaults = broker::Limits::default();
-    let room = config.request_timeout.saturating_sub(WAIT_MARGIN).max(config.request_timeout / 2);
-    broker::Limits { message_bytes_max: config.message_bytes_max, wait_max: room.min(defaults.wait_max) }
+    let wait_max = wait_max(config).min(defaults.wait_max);
+    broker::Limits { message_bytes_max: config.message_bytes_max, wait_max }
 }
 
 fn limits(config: &Config) -> Limits {
-    Limits { connections_max: config.connections_max, streams_max: STREAMS_MAX }
+    Limits { connections_max: config.connections_max, streams_max: STREAMS_MAX, body_time_max: wait_max(config) }
+}
+
+fn wait_max(config: &Config) -> Duration {
+    config.request_timeout.saturating_sub(WAIT_MARGIN).max(config.request_timeout / 2)
 }
 
 fn warn_if_public(addrs: [SocketAddr; 2]) {

@@ -5,7 +5,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use axum::body::Body;
+use axum::{Router, body::Body};
 use bytes::Bytes;
 use campanile_middleware::{
     AccessLogLayer, CatchPanicLayer, CircuitBreaker, ConcurrencyLimitLayer, DeadlineLayer, HopLimitLayer,
@@ -76,9 +76,20 @@ impl Stack {
     }
 }
 
+/// The stack over any two routers, without health and without other instances: for tests of what it promises.
+pub fn stack(config: &Config, rest: Router, grpc: Router) -> Router {
+    let observability = Dispatch { rest: Router::new(), grpc: Router::new() };
+    let serving = Serving::new(Dispatch { rest, grpc }, None);
+    Router::new().fallback_service(Stack::new(config).service(observability, serving))
+}
+
 /// What a port can serve.
 pub(super) trait HttpService:
-    Service<Request<Body>, Response = Response<Self::Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    Service<Request<Body>, Response = Response<Self::Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
 {
     /// The body of its responses.
     type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
@@ -86,7 +97,7 @@ pub(super) trait HttpService:
 
 impl<S, B> HttpService for S
 where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Body = B;

@@ -74,7 +74,7 @@ impl Store {
             self.learn_uuid(identity).await?;
             let asked = Instant::now();
             if let Asked::Open = self.ask().await? {
-                info!(took_ms = asked.elapsed().as_millis(), "took over");
+                info!(took_ms = asked.elapsed().as_millis() as u64, "took over");
                 continue;
             }
             sleep(ASK_PERIOD).await;
@@ -91,7 +91,10 @@ impl Store {
         self.broker.drain();
         let Some(engine) = self.engine.get() else { return };
         if timeout(CLOSE_TIMEOUT, engine.close()).await.is_err() {
-            warn!(waited_ms = CLOSE_TIMEOUT.as_millis(), "the store did not close in time; the next start recovers it");
+            warn!(
+                waited_ms = CLOSE_TIMEOUT.as_millis() as u64,
+                "the store did not close in time; the next start recovers it"
+            );
         }
     }
 
@@ -121,7 +124,7 @@ impl Store {
             records = recovery.records,
             topics = recovery.topics,
             messages = recovery.messages,
-            took_ms = recovery.took.as_millis(),
+            took_ms = recovery.took.as_millis() as u64,
             "store opened"
         );
     }

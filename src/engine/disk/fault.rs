@@ -245,7 +245,8 @@ impl DiskFile for FaultFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let met = self.disk.state().meet(Op::Write, &self.path());
+        let path = self.path();
+        let met = self.disk.state().meet(Op::Write, &path);
         let (written, answer) = match met {
             None => (bytes, Ok(())),
             Some(Outcome::ShortWrite(count)) => {

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{AppendError, FrameBuf, Journal, Position, ReadError};
+use super::{AppendError, FrameBuf, Journal, Position, ReadError, Visit};
 
 /// A [`Journal`] whose frames are in memory.
 ///
@@ -90,11 +90,7 @@ impl Frames {
 }
 
 impl Journal for MemoryJournal {
-    fn read(
-        &mut self,
-        from: Position,
-        visit: &mut dyn FnMut(Position, &[u8]) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+    fn read(&mut self, from: Position, visit: &mut Visit<'_>) -> Result<(), ReadError> {
         let kept = {
             let frames = self.frames();
             let index = frames.index(from).ok_or_else(|| ReadError::Corrupt {

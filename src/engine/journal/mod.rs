@@ -82,6 +82,9 @@ pub enum ReadError {
     },
 }
 
+/// What is called with every frame: the position after it, and its records.
+pub type Visit<'a> = dyn FnMut(Position, &[u8]) -> Result<(), ReadError> + 'a;
+
 /// Ordered, durable frames.
 ///
 /// One writer owns a journal at a time; an implementation notices a second one and answers
@@ -93,11 +96,7 @@ pub trait Journal: fmt::Debug + Send {
     ///
     /// # Errors
     /// [`ReadError`]; also whatever `visit` answers, which stops the reading.
-    fn read(
-        &mut self,
-        from: Position,
-        visit: &mut dyn FnMut(Position, &[u8]) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError>;
+    fn read(&mut self, from: Position, visit: &mut Visit<'_>) -> Result<(), ReadError>;
 
     /// The position after the last frame.
     fn end(&self) -> Position;

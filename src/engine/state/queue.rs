@@ -1,6 +1,6 @@
 //! A queue: which messages of its topic it is done with, which are held by consumers, which come next.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, hash::Hash};
 
 use super::topic::Log;
 use crate::model::{Attempt, Name, Seq, Timestamp, TopicId};
@@ -40,15 +40,7 @@ pub(in crate::engine) struct Held {
 
 impl Queue {
     pub(super) fn new(name: Name, topic: TopicId, service: Option<Name>, start: Seq) -> Self {
-        Self {
-            name,
-            topic,
-            service,
-            cursor: start,
-            back: BTreeMap::new(),
-            held: BTreeMap::new(),
-            is_stirred: false,
-        }
+        Self { name, topic, service, cursor: start, back: BTreeMap::new(), held: BTreeMap::new(), is_stirred: false }
     }
 
     /// The messages that can be handed out, in order, each with the number of its next delivery.
@@ -99,9 +91,8 @@ impl Queue {
     }
 
     /// What decides about its future, for comparing two states.
-    pub(super) fn fingerprint(&self) -> (Seq, Vec<(Seq, Attempt)>, Vec<(Seq, Attempt, Timestamp)>) {
-        let back = self.back.iter().map(|(seq, attempts)| (*seq, *attempts)).collect();
-        let held = self.held.iter().map(|(seq, held)| (*seq, held.attempt, held.deadline)).collect();
-        (self.cursor, back, held)
+    pub(super) fn fingerprint(&self) -> impl Hash {
+        let held: Vec<_> = self.held.iter().map(|(seq, held)| (*seq, held.attempt, held.deadline)).collect();
+        (self.cursor, self.back.clone(), held)
     }
 }

@@ -68,7 +68,6 @@ struct Slot {
     holders: u32,
 }
 
-
 impl Log {
     /// Appends a message for `holders` queues; with none it is kept until the first queue comes.
     pub(super) fn push(&mut self, message: Arc<Message>, holders: usize) -> Seq {

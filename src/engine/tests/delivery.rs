@@ -62,7 +62,7 @@ async fn a_message_is_with_one_consumer_and_comes_back_in_its_place() {
     assert_eq!(bench.ack("t", ack_id(&b)).await, Acked::Acked);
     bench.advance(LEASE);
     let again = bench.lease("t").await.expect("a again");
-    assert_eq!((texts(&[again.clone()]), again.attempt), (vec!["a".to_owned()], Attempt(2)));
+    assert_eq!((texts(std::slice::from_ref(&again)), again.attempt), (vec!["a".to_owned()], Attempt(2)));
     // A late ack does not take it from the one who holds it now.
     assert_eq!(bench.ack("t", ack_id(&a)).await, Acked::Stale);
     assert_eq!(bench.ack("t", ack_id(&again)).await, Acked::Acked);

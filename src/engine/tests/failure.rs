@@ -64,13 +64,8 @@ async fn messages_of_a_failed_pop_are_not_shown_and_not_lost() {
     engine.close().await;
 
     let engine = over(&journal, NextAppend::UnknownLost);
-    let receive = Receive {
-        queue: name("t"),
-        service: None,
-        max_messages: 1,
-        wait: Duration::ZERO,
-        mode: AckMode::AtOnce,
-    };
+    let receive =
+        Receive { queue: name("t"), service: None, max_messages: 1, wait: Duration::ZERO, mode: AckMode::AtOnce };
     assert_eq!(engine.receive(receive).await.map(|d| texts(&d)), Err(EngineError::OutcomeUnknown));
     assert_eq!(pop_all(&over(&journal, NextAppend::Stored)).await, ["b"]);
 }

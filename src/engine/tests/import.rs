@@ -28,9 +28,7 @@ async fn a_file_is_taken_over_once_byte_for_byte_with_its_ids() {
     assert!(!bench.options.data_dir.join("order.created.jsonl").exists());
     assert!(bench.options.data_dir.join("order.created.jsonl.imported").exists());
     bench.restart().await;
-    let deliveries = bench
-        .receive("order.created", 9, std::time::Duration::ZERO, crate::engine::AckMode::AtOnce)
-        .await;
+    let deliveries = bench.receive("order.created", 9, std::time::Duration::ZERO, crate::engine::AckMode::AtOnce).await;
     assert_eq!(super::texts(&deliveries), [r#"{"n": 1, "s": "\u00e4"}"#, "[2]", "null"]);
     assert_eq!(deliveries[0].message.id.to_string(), "3f2b0c6e-8a44-4d0e-9d43-0b6f2c1d9e11");
     assert_eq!(deliveries[1].message.properties.reply_to.as_deref(), Some("me"));

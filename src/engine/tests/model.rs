@@ -142,9 +142,12 @@ fn queue_name((topic, service): (usize, Option<usize>)) -> String {
     service.map_or(format!("t{topic}"), |service| format!("t{topic}.s{service}"))
 }
 
+/// A delivery under a lease: from which queue, which message, which attempt.
+type Leased = ((usize, Option<usize>), usize, u32, AckId);
+
 async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let (mut bench, mut model) = (Bench::new(), Model::default());
-    let mut leases: Vec<((usize, Option<usize>), usize, u32, AckId)> = Vec::new();
+    let mut leases: Vec<Leased> = Vec::new();
     let mut published = 0;
     for op in ops {
         match op {

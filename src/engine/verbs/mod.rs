@@ -54,7 +54,8 @@ impl Step<'_> {
     fn create_queue(&mut self, topic: TopicId, service: Option<Name>) -> QueueId {
         let queue = self.state.next_queue();
         let log = self.state.topic(topic).map(|t| (&t.log, t.queues.is_empty() || service.is_none()));
-        let start = log.map_or_else(Default::default, |(log, from_start)| if from_start { log.first() } else { log.next });
+        let start =
+            log.map_or_else(Default::default, |(log, from_start)| if from_start { log.first() } else { log.next });
         self.emit(Record::QueueCreated { queue, topic, service, start });
         queue
     }

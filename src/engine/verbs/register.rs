@@ -27,7 +27,9 @@ impl Step<'_> {
         for topic in topics.iter().collect::<BTreeSet<_>>() {
             let queue = subscription(topic, service)?;
             if wanted.contains(&queue) {
-                return Err(conflict(format!("topics: '{queue}' would be a topic and the queue of '{service}' on '{topic}'")));
+                return Err(conflict(format!(
+                    "topics: '{queue}' would be a topic and the queue of '{service}' on '{topic}'"
+                )));
             }
             plans.push((topic.clone(), self.plan(topic, service, &queue)?));
         }

@@ -125,13 +125,16 @@ fn is_ignored(name: &OsStr) -> bool {
     name == LOST_AND_FOUND || bytes.starts_with(b".") || IMPORTED_ENDS.iter().any(|end| bytes.ends_with(end.as_bytes()))
 }
 
-/// Makes the folder, with those above it, and its name durable.
+/// Makes the folder, with those above it, and their names durable.
 fn make(data_dir: &Path) -> io::Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<_> = data_dir.ancestors().take_while(is_missing).collect();
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(data_dir)?;
-    match data_dir.parent() {
-        Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
+    for folder in missing {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(above)?.sync_all()?;
     }
+    Ok(())
 }
 
 fn check_write(data_dir: &Path) -> io::Result<()> {

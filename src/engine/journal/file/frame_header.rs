@@ -144,8 +144,8 @@ mod tests {
             [0x50, 0x06, 0],
             "position: the 102nd page, one in front of it being the file's header"
         );
-        assert_eq!(bytes[4..8], [0, 0, 0, 0]);
-        assert_eq!(bytes[44..48], [0, 0, 0, 0]);
+        assert_eq!(bytes[4..8], [171, 46, 187, 229]);
+        assert_eq!(bytes[44..48], [52, 70, 78, 125]);
         assert_eq!(FrameHeader::decode(&bytes, &file(), PAGE_BYTES * 2), Some(header));
         assert!(header.matches(&file(), b"records") && !header.matches(&file(), b"recordz"));
     }

@@ -91,3 +91,88 @@ pub(super) fn open_past_cache(disk: &dyn Disk, path: &Path) -> io::Result<Box<dy
     file.drop_cache()?;
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            super::memory::suite,
+            testing::{Bench, header_of, operate},
+        },
+        *,
+    };
+
+    const PAGE: usize = PAGE_BYTES as usize;
+
+    /// What was appended: the position after each frame, and its records.
+    type Written = Vec<(Position, Vec<u8>)>;
+
+    /// A journal whose frames have these lengths.
+    fn written(bench: &Bench, lengths: &[usize]) -> Written {
+        let mut journal = bench.open();
+        suite::read(&mut journal, Position::START);
+        let written =
+            lengths.iter().zip(1_u8..).map(|(&length, n)| suite::append(&mut journal, &vec![n; length])).collect();
+        journal.settle();
+        written
+    }
+
+    #[test]
+    fn a_missing_file_is_missed() {
+        let bench = Bench::new(4);
+        let written = written(&bench, &[9000; 4]);
+        let image = bench.snapshot();
+        let files = bench.wal_files();
+        assert_eq!(files.len(), 5);
+        for (missing, file) in files[..4].iter().enumerate() {
+            bench.restore(&image);
+            std::fs::remove_file(file).expect("removed");
+            if missing == 0 {
+                assert!(bench.corrupt_at(Position::START).is_some());
+                assert_eq!(suite::read(&mut bench.open(), written[0].0), written[1..]);
+            } else {
+                match bench.try_open() {
+                    Err(OpenError::Missing { path, .. }) => assert_eq!(&path, file),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        bench.restore(&[]);
+        assert!(bench.corrupt_at(written[0].0).is_some(), "a checkpoint knows of more than there is");
+        bench.restore(&image[..1]);
+        assert!(bench.corrupt_at(written[2].0).is_some());
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_it_should_be_is_refused_with_its_name() {
+        let bench = Bench::new(8);
+        written(&bench, &[100, 200]);
+        let image = bench.snapshot();
+        let path = &image[0].0;
+        let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
+            bench.restore(&image);
+            operate(path, change);
+            bench.try_open().expect_err("it was changed")
+        };
+        for byte in 0..76 {
+            match refusal(&|file| file[byte] ^= 4) {
+                OpenError::Damaged { path: named, .. } => assert_eq!(&named, path),
+                OpenError::Version { path: named, found, .. } => {
+                    assert!((8..12).contains(&byte) && &named == path && found != 1);
+                }
+                other => panic!("byte {byte}: {other:?}"),
+            }
+        }
+        for length in [0, 1, PAGE - 1, PAGE, PAGE * 8 - 1] {
+            assert!(matches!(refusal(&|file| file.truncate(length)), OpenError::Damaged { .. }), "{length} bytes");
+        }
+        let foreign = |file: &mut Vec<u8>| {
+            let header = FileHeader { store: uuid::Uuid::nil(), ..header_of(file) };
+            file[..PAGE].copy_from_slice(&header.encode());
+        };
+        assert!(matches!(refusal(&foreign), OpenError::OtherStore { .. }));
+        bench.restore(&image);
+        std::fs::rename(path, path.with_file_name("000000000000000a.wal")).expect("renamed");
+        assert!(matches!(bench.try_open(), Err(OpenError::Damaged { .. })));
+    }
+}

@@ -1,7 +1,7 @@
 //! The thread that has the next journal file ready before it is needed, and parks those that are needed no more.
 //!
-//! It never touches a file that is being appended to. There is at most one file ahead, and one failure stops it: a
-//! journal whose next file cannot be made fails its next append.
+//! It never touches a file that is being appended to. There is at most one file ahead, and nothing is tried twice unless
+//! it is asked for again: a failure is handed to whoever takes the file.
 //!
 //! ```text
 //!   want(plan) ──► wanted ──► (thread: make) ──► ready ──► take()

@@ -159,9 +159,14 @@ impl Ring {
         Ok(None)
     }
 
-    /// A new file, written once from end to end: writing to a place that was never written costs twice as much.
+    /// A new file, written once from end to end: writing to a place that was never written costs twice as much. What an
+    /// earlier attempt left is of no use.
     fn zero_filled(&self, id: FileId, is_over: &dyn Fn() -> bool) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
         let path = id.path(&self.dir, Role::Unfinished);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(about(&path)(error)),
+            _ => {}
+        }
         let file = self.disk.create(&path).map_err(about(&path))?;
         let zeros = vec![0; ZEROS_BYTES];
         let mut offset = 0;

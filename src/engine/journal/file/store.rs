@@ -183,7 +183,7 @@ mod tests {
         let bytes = store.encode();
         assert_eq!(&bytes[..16], b"CAMPSTOR\x01\0\0\0\0\0\0\0");
         assert_eq!(bytes[31..33], [1, 7]);
-        assert_eq!(bytes[64..], [0; 4]);
+        assert_eq!(bytes[64..], [14, 159, 22, 58]);
     }
 
     #[test]

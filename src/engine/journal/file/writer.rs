@@ -25,6 +25,8 @@ pub(super) struct Writer {
     sealed: VecDeque<Sealed>,
     /// `None` until the first append takes the file that is being prepared.
     active: Option<Active>,
+    /// What is being prepared.
+    next: Plan,
     end: Position,
     /// A mark says that everything up to here is durable.
     covered: Position,
@@ -56,7 +58,7 @@ impl Writer {
     /// Starts the preparation of `first`, the file for the frames after `end`.
     pub(super) fn start(ring: Ring, sealed: VecDeque<Sealed>, first: Plan, end: Position) -> io::Result<Self> {
         let preparer = Preparer::start(ring, first)?;
-        Ok(Self { preparer, sealed, active: None, end, covered: Position::START })
+        Ok(Self { preparer, sealed, active: None, next: first, end, covered: Position::START })
     }
 
     pub(super) fn end(&self) -> Position {
@@ -94,8 +96,14 @@ impl Writer {
             return Ok(());
         }
         if self.active.as_ref().is_none_or(|active| active.room_bytes() == 0) {
-            let Some(next) = self.preparer.try_take() else { return Ok(()) };
-            self.switch_to(next?);
+            match self.preparer.try_take() {
+                None => return Ok(()),
+                Some(Err(error)) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.preparer.want(self.next);
+                    return Ok(());
+                }
+                Some(ready) => self.switch_to(ready?),
+            }
         }
         let end = self.end;
         let active = self.active_with_room(PAGE_BYTES)?;
@@ -116,14 +124,22 @@ impl Writer {
     /// The file for a frame of `frame_bytes`; if they do not fit the current one, its rest stays unused.
     fn active_with_room(&mut self, frame_bytes: u64) -> io::Result<&mut Active> {
         if self.active.as_ref().is_none_or(|active| active.room_bytes() < frame_bytes) {
-            let next = self.preparer.take()?;
-            self.switch_to(next);
+            let ready = match self.preparer.take() {
+                // That was when the file was to be ready ahead of time. It is tried again, from the beginning.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.preparer.want(self.next);
+                    self.preparer.take()?
+                }
+                taken => taken?,
+            };
+            self.switch_to(ready);
         }
         Ok(self.active.as_mut().expect("there is a file after the switch to one"))
     }
 
     fn switch_to(&mut self, ready: ReadyFile) {
-        self.preparer.want(Plan::after(&ready.header));
+        self.next = Plan::after(&ready.header);
+        self.preparer.want(self.next);
         if let Some(full) = self.active.replace(Active { ready, offset: FILE_HEADER_BYTES }) {
             self.sealed.push_back(Sealed { id: full.ready.header.id, end: self.end });
         }
