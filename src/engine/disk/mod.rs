@@ -6,6 +6,8 @@
 
 mod fault;
 mod real;
+#[cfg(test)]
+pub(super) mod sim;
 
 use std::{ffi::OsString, fmt, io, path::Path};
 

@@ -220,6 +220,7 @@ pub(super) mod suite {
         written.push(append(&mut journal, b"mine"));
         let stale = journal.append(&mut frame(b"stale"), before);
         assert!(matches!(stale, Err(AppendError::Fenced { at }) if at == before));
+        drop(journal);
         assert_eq!(read(&mut open(), Position::START), *written);
     }
 

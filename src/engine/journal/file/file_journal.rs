@@ -115,9 +115,17 @@ impl FileJournal {
         Ok(())
     }
 
+    /// The thread behind it works only while somebody waits for it.
+    #[cfg(test)]
+    pub(in crate::engine) fn hold(&self) {
+        if let State::Writing(writer) = &self.state {
+            writer.hold();
+        }
+    }
+
     /// Waits until the thread behind it has nothing to do.
     #[cfg(test)]
-    pub(super) fn settle(&self) {
+    pub(in crate::engine) fn settle(&self) {
         if let State::Writing(writer) = &self.state {
             writer.settle();
         }

@@ -42,6 +42,9 @@ struct Papers {
     retired: VecDeque<FileId>,
     /// Why the first of `retired` is still there. Nothing is parked until somebody has been told.
     retire_failure: Option<io::Error>,
+    /// The thread waits until somebody waits for it, so that its calls and the appender's come in the same order always.
+    #[cfg(test)]
+    is_held: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -108,13 +111,22 @@ impl Preparer {
         failure.map_or(Ok(()), Err)
     }
 
+    /// From here on the thread works only while somebody waits for it to settle.
+    #[cfg(test)]
+    pub(super) fn hold(&self) {
+        self.desk.papers().is_held = true;
+    }
+
     /// Waits until there is nothing left to do.
     #[cfg(test)]
     pub(super) fn settle(&self) {
         let mut papers = self.desk.papers();
+        let was_held = std::mem::take(&mut papers.is_held);
+        self.desk.changed.notify_all();
         while papers.wanted.is_some() || !(papers.retired.is_empty() || papers.retire_failure.is_some()) {
             papers = self.desk.changed.wait(papers).expect("nobody panics with the papers in hand");
         }
+        papers.is_held = was_held;
     }
 }
 
@@ -163,6 +175,11 @@ impl Desk {
         loop {
             if papers.phase != Phase::Running {
                 return None;
+            }
+            #[cfg(test)]
+            if papers.is_held {
+                papers = self.changed.wait(papers).expect("nobody panics with the papers in hand");
+                continue;
             }
             match (papers.retired.front(), &papers.retire_failure, papers.wanted) {
                 (Some(&id), None, _) => return Some(Job::Park(id)),

@@ -152,6 +152,7 @@ mod tests {
         },
         *,
     };
+    use crate::engine::disk::{Fault, Op, Outcome, Times};
 
     const PAGE: usize = PAGE_BYTES as usize;
 
@@ -269,11 +270,19 @@ mod tests {
                 lengths.iter().map(|&length| suite::append(&mut journal, &vec![5; length])).collect();
             journal.settle();
             let unmarked = bench.snapshot();
+            let fault = |op| {
+                let outcome = Outcome::Error(io::ErrorKind::Other);
+                Fault { op, name_end: ".wal", nth: 1, outcome, times: Times::Always }
+            };
+            // It waits for no sync.
+            bench.disk.set(fault(Op::Sync));
             journal.idle();
             let marked = bench.snapshot();
             assert_ne!(marked, unmarked);
+            // Once is enough.
+            bench.disk.set(fault(Op::Write));
             journal.idle();
-            assert_eq!(bench.snapshot(), marked, "once is enough");
+            bench.disk.heal();
             written.push(suite::append(&mut journal, b"in its place"));
             drop(journal);
             assert_eq!(suite::read(&mut bench.open(), Position::START), written);
@@ -328,6 +337,19 @@ mod tests {
         // The crash comes before the file that is prepared next is of any use.
         drop(journal);
         assert_holds(&bench, &kept);
+    }
+
+    #[test]
+    fn a_frame_of_which_the_next_file_knows_nothing_is_refused() {
+        let bench = Bench::new(8);
+        let kept = written(&bench, &[100]);
+        let mut journal = bench.open();
+        suite::read(&mut journal, Position::START);
+        suite::append(&mut journal, b"continues after the first");
+        drop(journal);
+        operate(&bench.wal_files()[0], |file| plant(file, PAGE * 2, kept[0].0, b"from nowhere"));
+        let place = bench.wal_files()[1].display().to_string();
+        assert_eq!(bench.corrupt_at(Position::START), Some((place, PAGE_BYTES)));
     }
 
     #[test]
@@ -403,7 +425,6 @@ mod tests {
 
     #[test]
     fn a_read_error_is_no_end_of_the_journal() {
-        use crate::engine::disk::{Fault, Op, Outcome, Times};
         let bench = Bench::new(8);
         written(&bench, &[100, 9000, 100]);
         for nth in 1..12 {

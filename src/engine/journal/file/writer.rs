@@ -145,6 +145,12 @@ impl Writer {
         }
     }
 
+    /// The thread behind it works only while somebody waits for it.
+    #[cfg(test)]
+    pub(super) fn hold(&self) {
+        self.preparer.hold();
+    }
+
     /// Waits until the thread behind it has nothing to do.
     #[cfg(test)]
     pub(super) fn settle(&self) {
