@@ -28,7 +28,8 @@ pub struct DeadlineLayer {
 }
 
 impl DeadlineLayer {
-    /// At most `max` for any request, less for a gRPC request with a shorter `grpc-timeout`.
+    /// At most `max` for any request, less for a gRPC request with a shorter `grpc-timeout`. Needs a tokio runtime with
+    /// its timer enabled.
     #[must_use]
     pub fn new(max: Duration) -> Self {
         Self { max }

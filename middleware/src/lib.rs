@@ -85,9 +85,7 @@ pub use circuit_breaker::{
     Snapshot, Transition, VerdictGuard,
 };
 pub use classify::{AutoClassify, AutoResponse, Classify, ClassifyResponse};
-pub use concurrency_limit::{
-    ConcurrencyLimitFuture, ConcurrencyLimitLayer, ConcurrencyLimitService, Hold, Place,
-};
+pub use concurrency_limit::{ConcurrencyLimitFuture, ConcurrencyLimitLayer, ConcurrencyLimitService, Hold, Place};
 pub use deadline::{DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use grpc_code::GrpcCode;
 pub use hop_limit::{HopLimitLayer, HopLimitService, Hops};

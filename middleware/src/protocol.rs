@@ -49,7 +49,9 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     let value = content_type.as_bytes();
     match value.split_at_checked(GRPC.len()) {
-        Some((start, rest)) => start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' ')),
+        Some((start, rest)) => {
+            start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+        }
         None => false,
     }
 }

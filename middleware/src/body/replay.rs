@@ -15,6 +15,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+/// A body in very small pieces would cost more than its bytes: past so many it is not kept either.
+const CHUNKS_MAX: usize = 1024;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Why a [`ReplayBody`] broke off.
@@ -150,7 +153,7 @@ impl<B> Tape<B> {
             return;
         }
         self.chunks_bytes += chunk.len();
-        if self.chunks_bytes > self.limit_bytes {
+        if self.chunks_bytes > self.limit_bytes || self.chunks.len() >= CHUNKS_MAX {
             self.kept = false;
             self.chunks = Vec::new();
         } else {

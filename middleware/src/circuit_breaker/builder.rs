@@ -7,6 +7,9 @@ use super::{Backoff, CircuitBreaker, Transition};
 /// The longest run of failures that can be asked for (what fits into 21 bits, see `word.rs`).
 pub(super) const FAILURES_MAX: u32 = (1 << 21) - 1;
 
+/// A probe's place is kept at least so long: with no time at all, every call would be a probe.
+const PROBE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
 /// A probe's place is not kept longer than this: a day.
 const PROBE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -16,7 +19,7 @@ pub struct HalfOpen {
     /// How many calls may probe at once, and how many must succeed to close the circuit. At least 1. Default: 1.
     pub probes: u32,
     /// After this time a probe without a verdict loses its place to the next call (and still counts, should it end).
-    /// At most a day. Default: 10 s.
+    /// 1 ms to a day. Default: 10 s.
     pub timeout: Duration,
 }
 
@@ -67,13 +70,15 @@ impl CircuitBreakerBuilder {
 
     /// How it finds out whether the service is back.
     pub fn half_open(mut self, half_open: HalfOpen) -> Self {
-        self.policy.half_open =
-            HalfOpen { probes: half_open.probes.max(1), timeout: half_open.timeout.min(PROBE_TIMEOUT_MAX) };
+        self.policy.half_open = HalfOpen {
+            probes: half_open.probes.max(1),
+            timeout: half_open.timeout.clamp(PROBE_TIMEOUT_MIN, PROBE_TIMEOUT_MAX),
+        };
         self
     }
 
     /// Calls `listener` after every change of state, on the thread that caused it and outside the critical section: it
-    /// may ask the breaker. It should not block.
+    /// may ask the breaker. It should not block, and must not panic: a permit may be what is dropped by a panic.
     pub fn on_transition(mut self, listener: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self

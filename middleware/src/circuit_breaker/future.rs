@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{Rejected, RejectReason, VerdictGuard};
+use super::{RejectReason, Rejected, VerdictGuard};
 use crate::{ClassifyResponse, GrpcCode, GuardedBody, Protocol, RejectResponse, Rejection, reject::rejected};
 
 pin_project! {

@@ -37,7 +37,11 @@ impl<R: ClassifyResponse> VerdictGuard<R> {
     }
 
     /// Settles with the verdict, or watches the body until there is one.
-    pub(crate) fn watch<B: Body>(self, verdict: Option<Verdict>, response: Response<B>) -> Response<GuardedBody<B, Self>> {
+    pub(crate) fn watch<B: Body>(
+        self,
+        verdict: Option<Verdict>,
+        response: Response<B>,
+    ) -> Response<GuardedBody<B, Self>> {
         match verdict {
             Some(verdict) => {
                 self.permit.complete(verdict);

@@ -23,13 +23,16 @@ use crate::{AutoClassify, AutoReject, Classify, GuardedBody, Protocol, RejectRes
 /// Default of [`KeyedCircuitBreakerLayer::max_keys`].
 const KEYS_MAX: usize = 1024;
 
+type KeyOf<K> = dyn Fn(&Parts) -> Option<K> + Send + Sync;
+type Make<K> = dyn Fn(&K) -> CircuitBreaker + Send + Sync;
+
 /// Puts one [`CircuitBreaker`] per key in front of services.
 ///
 /// Clones, and all services made from them, share the breakers.
 pub struct KeyedCircuitBreakerLayer<K, C = AutoClassify, R = AutoReject> {
     breakers: Arc<RwLock<HashMap<K, CircuitBreaker>>>,
-    key: Arc<dyn Fn(&Parts) -> Option<K> + Send + Sync>,
-    make: Arc<dyn Fn(&K) -> CircuitBreaker + Send + Sync>,
+    key: Arc<KeyOf<K>>,
+    make: Arc<Make<K>>,
     max_keys: usize,
     overflow: CircuitBreaker,
     classify: C,
@@ -183,9 +186,7 @@ where
                 let guard = permit.map(|permit| VerdictGuard::new(permit, self.layer.classify.request(&request)));
                 CircuitBreakerFuture::call(self.inner.call(request), guard)
             }
-            Err(refused) => {
-                CircuitBreakerFuture::refused(&self.layer.reject, Protocol::of(request.headers()), refused)
-            }
+            Err(refused) => CircuitBreakerFuture::refused(&self.layer.reject, Protocol::of(request.headers()), refused),
         }
     }
 }

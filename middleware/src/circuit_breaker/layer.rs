@@ -93,9 +93,7 @@ where
                 let guard = VerdictGuard::new(permit, self.classify.request(&request));
                 CircuitBreakerFuture::call(self.inner.call(request), Some(guard))
             }
-            Err(refused) => {
-                CircuitBreakerFuture::refused(&self.reject, Protocol::of(request.headers()), refused)
-            }
+            Err(refused) => CircuitBreakerFuture::refused(&self.reject, Protocol::of(request.headers()), refused),
         }
     }
 }

@@ -247,6 +247,44 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_of_an_earlier_half_open_has_no_say() {
+        let policy = policy(2);
+        let (mut machine, now, straggler) = half_open(&policy);
+        let earlier = machine.generation();
+        let Ok(Pass::Probe(failing)) = machine.admit(now, &policy) else { panic!("two may probe") };
+        machine.settle(earlier, failing, Verdict::Failure, now, &policy);
+        let now = now + OPEN;
+        assert!(machine.admit(now, &policy).is_ok());
+        machine.settle(earlier, straggler, Verdict::Success, now, &policy);
+        assert_eq!(machine.probes_under_way(), 1, "it gives back no place but its own");
+        machine.settle(earlier, straggler, Verdict::Success, now, &policy);
+        assert_eq!(machine.state(), CircuitState::HalfOpen);
+        machine.settle(earlier, straggler, Verdict::Failure, now, &policy);
+        assert_eq!(machine.state(), CircuitState::HalfOpen);
+    }
+
+    #[test]
+    fn the_open_time_grows_with_failing_probes_and_starts_again_once_closed() {
+        let min = Duration::from_secs(1);
+        let policy = Policy { open_for: Backoff::exponential(min, OPEN), ..policy(1) };
+        let (mut machine, mut now) = (Machine::new(), Instant::now());
+        let mut fail = |machine: &mut Machine, verdict| {
+            now += machine.open_for(now).unwrap_or_default();
+            match machine.admit(now, &policy) {
+                Ok(Pass::Probe(probe)) => machine.settle(machine.generation(), probe, verdict, now, &policy),
+                Ok(Pass::Free) => machine.trip(machine.generation(), now, &policy),
+                Err(rejected) => panic!("{rejected}"),
+            }
+            machine.open_for(now)
+        };
+        assert_eq!(fail(&mut machine, Verdict::Failure), Some(min));
+        assert_eq!(fail(&mut machine, Verdict::Failure), Some(min * 2));
+        assert_eq!(fail(&mut machine, Verdict::Failure), Some(min * 4));
+        assert_eq!(fail(&mut machine, Verdict::Success), None);
+        assert_eq!(fail(&mut machine, Verdict::Failure), Some(min));
+    }
+
+    #[test]
     fn a_throttled_probe_stretches_the_open_time_within_reason() {
         let policy = policy(1);
         for (asked, open) in [(1, 30), (45, 45), (3600, 60)] {

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_rest_rejection_is_a_problem() {
-        let rejection = Rejection::unavailable("circuit_open", "try \"later\"").with_retry_after(Duration::from_millis(1500));
+        let rejection =
+            Rejection::unavailable("circuit_open", "try \"later\"").with_retry_after(Duration::from_millis(1500));
         let response = AutoReject.reject(Protocol::Rest, &rejection);
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "2");
@@ -108,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_grpc_rejection_is_all_headers() {
-        let rejection = Rejection::unavailable("circuit_open", "100% open").with_retry_after(Duration::from_millis(1500));
+        let rejection =
+            Rejection::unavailable("circuit_open", "100% open").with_retry_after(Duration::from_millis(1500));
         let response = AutoReject.reject(Protocol::Grpc, &rejection);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/grpc");

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use http_body::Body;
-use bytes::Bytes;
 
 use super::failover::Policy;
 use crate::{GrpcCode, Protocol, Rejection, ReplayBody, Verdict, body::Replay};
@@ -61,11 +61,14 @@ impl<ReqB: Body<Data = Bytes>, ResB> Attempts<ReqB, ResB> {
         }
     }
 
-    /// The request for the next attempt, the last one unless `more` may follow. `None` when it cannot be sent again.
-    pub(super) fn request(&mut self, more: bool) -> Option<Request<ReplayBody<ReqB>>> {
-        let body = self.replay.body()?;
-        let parts = if more { self.parts.clone() } else { self.parts.take() };
-        Some(Request::from_parts(parts?, body))
+    /// The request for the next attempt. `None` when it cannot be sent again.
+    pub(super) fn request(&mut self) -> Option<Request<ReplayBody<ReqB>>> {
+        Some(Request::from_parts(self.parts.clone()?, self.replay.body()?))
+    }
+
+    /// [`Attempts::request`] without a copy of the head, when no attempt can follow.
+    pub(super) fn last_request(&mut self) -> Option<Request<ReplayBody<ReqB>>> {
+        Some(Request::from_parts(self.parts.take()?, self.replay.body()?))
     }
 
     /// Whether [`Attempts::request`] would give a request.

@@ -29,12 +29,14 @@ impl Default for Failover {
     }
 }
 
+type Ask<T> = dyn Fn(&T) -> bool + Send + Sync;
+
 /// The settings with the answers to what they depend on.
 pub(super) struct Policy<E, B> {
     pub(super) failover: Failover,
-    pub(super) never_sent: Arc<dyn Fn(&E) -> bool + Send + Sync>,
-    pub(super) refused: Arc<dyn Fn(&Response<B>) -> bool + Send + Sync>,
-    pub(super) idempotent: Arc<dyn Fn(&Parts) -> bool + Send + Sync>,
+    pub(super) never_sent: Arc<Ask<E>>,
+    pub(super) refused: Arc<Ask<Response<B>>>,
+    pub(super) idempotent: Arc<Ask<Parts>>,
 }
 
 impl<E, B> Default for Policy<E, B> {

@@ -38,8 +38,8 @@ use super::{
     rotation::{Rotation, Round},
 };
 use crate::{
-    AutoClassify, AutoReject, AutoResponse, Classify, GrpcCode, GuardedBody, Permit, Protocol, RejectResponse, Rejection,
-    ReplayBody, Verdict, VerdictGuard, reject::rejected,
+    AutoClassify, AutoReject, AutoResponse, Classify, GrpcCode, GuardedBody, Permit, Protocol, RejectResponse,
+    Rejection, ReplayBody, Verdict, VerdictGuard, reject::rejected,
 };
 
 /// How often a waiting request tries again without being woken: circuits close and standbys take over unannounced.
@@ -169,7 +169,8 @@ where
         match service.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
                 let more = this.round.has_more() || this.policy.failover.wait_for_ready.is_some();
-                let Some(request) = this.attempts.request(more) else { return Next::GiveUp };
+                let request = if more { this.attempts.request() } else { this.attempts.last_request() };
+                let Some(request) = request else { return Next::GiveUp };
                 let guard = VerdictGuard::new(permit, AutoClassify.request(&request));
                 let future = service.call(request);
                 this.step.set(Step::Call { future, guard: Some(guard) });

@@ -52,11 +52,8 @@ impl Wakeup {
 
 impl<S> Rotation<S> {
     pub(super) fn new(instances: Vec<Instance<S>>, start: usize) -> Self {
-        let rotation = Self {
-            instances: RwLock::new(Arc::new([])),
-            turn: AtomicUsize::new(start),
-            wakeup: Arc::default(),
-        };
+        let rotation =
+            Self { instances: RwLock::new(Arc::new([])), turn: AtomicUsize::new(start), wakeup: Arc::default() };
         rotation.set(instances);
         rotation
     }

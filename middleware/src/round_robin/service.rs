@@ -17,11 +17,7 @@ use http::{Request, Response, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{
-    Failover, Instance, RoundRobinFuture,
-    failover::Policy,
-    rotation::Rotation,
-};
+use super::{Failover, Instance, RoundRobinFuture, failover::Policy, rotation::Rotation};
 use crate::{AutoResponse, GuardedBody, ReplayBody, VerdictGuard};
 
 /// Sends each request to the next instance in turn. Clones share the instances and the turn.

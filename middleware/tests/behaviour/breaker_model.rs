@@ -9,7 +9,7 @@ use campanile_middleware::{Backoff, CircuitBreaker, CircuitState, HalfOpen, Perm
 use proptest::{collection::vec, prelude::*};
 use tokio::time::{Instant, advance};
 
-const FAILURES: u32 = 3;
+const FAILURES: u32 = 2;
 const PROBES: u32 = 2;
 const TIMEOUT_MS: u64 = 700;
 const OPEN_MIN_MS: u64 = 1000;
@@ -57,16 +57,17 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Verdict::Cancelled),
     ];
     let op = prop_oneof![
-        10 => Just(Op::Acquire),
-        10 => (0..8usize, verdict).prop_map(|(call, verdict)| Op::Complete(call, verdict)),
-        2 => (0..8usize).prop_map(Op::Drop),
-        1 => (0..8usize).prop_map(Op::Panic),
-        4 => (1..1500u64).prop_map(Op::AdvanceMs),
+        12 => Just(Op::Acquire),
+        12 => (0..5usize, verdict).prop_map(|(call, verdict)| Op::Complete(call, verdict)),
+        2 => (0..5usize).prop_map(Op::Drop),
+        1 => (0..5usize).prop_map(Op::Panic),
+        3 => (1..1500u64).prop_map(Op::AdvanceMs),
+        3 => Just(Op::AdvanceMs(OPEN_MAX_MS)),
         1 => Just(Op::Isolate),
         1 => Just(Op::Disable),
-        2 => Just(Op::Reset),
+        3 => Just(Op::Reset),
     ];
-    vec(op, 1..120)
+    vec(op, 1..200)
 }
 
 impl World {
@@ -249,7 +250,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
     fn the_breaker_does_what_the_model_does_and_always_recovers(ops in ops()) {

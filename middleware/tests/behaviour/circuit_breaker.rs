@@ -10,7 +10,7 @@ use bytes::Bytes;
 use campanile_middleware::{
     CatchPanicLayer, CircuitBreaker, CircuitBreakerLayer, CircuitState, HalfOpen, Permit, Verdict,
 };
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::advance;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -135,7 +135,8 @@ async fn a_probe_dropped_before_the_head_gives_its_place_back() {
     let breaker = breaker();
     fail(&breaker);
     advance(OPEN).await;
-    let hangs = service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    let hangs =
+        service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
     let service = CircuitBreakerLayer::new(breaker.clone()).layer(hangs);
     let mut probe = tokio_test_task(service.oneshot(get("/")));
     assert!(probe.poll().is_pending());
@@ -257,9 +258,24 @@ async fn a_body_of_known_size_is_over_with_its_last_byte() {
 }
 
 #[tokio::test]
+async fn a_grpc_body_of_known_size_is_not_over_before_its_trailers() {
+    let breaker = breaker();
+    let service = CircuitBreakerLayer::new(breaker.clone()).layer(service_fn(|_: Request<Empty<Bytes>>| async {
+        let mut ok = HeaderMap::new();
+        ok.insert("grpc-status", HeaderValue::from_static("0"));
+        let body = Full::new(Bytes::from_static(b"message")).with_trailers(async { Some(Ok(ok)) });
+        Response::builder().header("content-type", "application/grpc").body(body)
+    }));
+    let response = service.oneshot(grpc("/s/m")).await.expect("valid");
+    response.into_body().collect().await.expect("a whole body");
+    assert_eq!(breaker.state(), CircuitState::Closed);
+}
+
+#[tokio::test]
 async fn a_panic_in_the_service_is_a_failure_even_when_it_is_caught_outside() {
     let in_call = breaker();
-    let service = service_fn(|_| -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> { panic!("in call") });
+    let service =
+        service_fn(|_| -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> { panic!("in call") });
     let stack = ServiceBuilder::new().layer(CatchPanicLayer::new()).layer(CircuitBreakerLayer::new(in_call.clone()));
     assert_eq!(stack.service(service).oneshot(get("/")).await.expect("infallible").status(), 500);
     assert_eq!(in_call.state(), CircuitState::Open);

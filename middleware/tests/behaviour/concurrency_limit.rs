@@ -23,7 +23,8 @@ async fn one_limit_over_all_routes_of_an_axum_router() {
         .route("/one", route(move || handler(one.clone())))
         .route("/other", route(move || handler(other.clone())))
         .layer(limit.clone());
-    let call = |path: &str| tokio::spawn(router.clone().oneshot(Request::get(path).body(Body::empty()).expect("valid")));
+    let call =
+        |path: &str| tokio::spawn(router.clone().oneshot(Request::get(path).body(Body::empty()).expect("valid")));
     let (first, second) = (call("/one"), call("/other"));
     while limit.in_flight() < 2 {
         tokio::task::yield_now().await;
@@ -54,7 +55,10 @@ async fn a_place_is_held_to_the_end_of_the_body() {
     }));
     let response = service.ready().await.expect("ready").call(get("/")).await.expect("infallible");
     assert_eq!(limit.in_flight(), 1, "the head is out, the body is not");
-    assert_eq!(service.ready().await.expect("ready").call(grpc("/s/m")).await.expect("infallible").headers()["grpc-status"], "14");
+    assert_eq!(
+        service.ready().await.expect("ready").call(grpc("/s/m")).await.expect("infallible").headers()["grpc-status"],
+        "14"
+    );
     drop(feed);
     response.into_body().collect().await.expect("a whole body");
     assert_eq!(limit.in_flight(), 0);
@@ -75,7 +79,8 @@ async fn a_dropped_body_and_a_dropped_future_give_the_place_back() {
     drop(response);
     assert_eq!(limit.in_flight(), 0);
 
-    let hangs = service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    let hangs =
+        service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
     let future = limit.layer(hangs).oneshot(get("/"));
     let mut future = Box::pin(future);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

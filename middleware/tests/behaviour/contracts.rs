@@ -10,7 +10,8 @@ use campanile_middleware::{
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use tower::{
-    Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn, steer::Steer, util::BoxCloneSyncService,
+    Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, service_fn, steer::Steer,
+    util::BoxCloneSyncService,
 };
 use tower_test::mock;
 
@@ -40,7 +41,8 @@ async fn an_open_circuit_inside_a_buffer_does_not_kill_it() {
 #[tokio::test]
 async fn an_open_circuit_inside_steer_and_boxes_answers() {
     let open = CircuitBreakerLayer::new(open_breaker()).layer(service_fn(|_: Req| answer(200)));
-    let closed = CircuitBreakerLayer::new(CircuitBreaker::builder("closed").build()).layer(service_fn(|_: Req| answer(200)));
+    let closed =
+        CircuitBreakerLayer::new(CircuitBreaker::builder("closed").build()).layer(service_fn(|_: Req| answer(200)));
     let services = [BoxCloneSyncService::new(open), BoxCloneSyncService::new(closed)];
     let by_path = |request: &Req, _: &[_]| usize::from(request.uri().path() == "/closed");
     let mut steer = Steer::new(services, by_path);

@@ -14,7 +14,7 @@ use campanile_middleware::{CircuitBreaker, CircuitBreakerLayer, CircuitState, De
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use tokio::time::{Instant, sleep};
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::support::{answer, get, grpc, problem_code};
 
@@ -89,7 +89,7 @@ async fn what_is_too_late_is_dropped_before_the_answer() {
             hang(request).await
         }
     });
-    let mut future = Box::pin(DeadlineLayer::new(MAX).layer(service).oneshot(get("/")));
+    let mut future = Box::pin(DeadlineLayer::new(MAX).layer(service).call(get("/")));
     let response = future.as_mut().await.expect("infallible");
     assert!(dropped.load(SeqCst), "though the future that answered is still there");
     drop((response, future));

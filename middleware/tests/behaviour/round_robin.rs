@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use campanile_middleware::{
-    CircuitBreaker, CircuitState, Failover, Instance, ReplayBody, RoundRobin, Verdict,
+    CircuitBreaker, CircuitState, Failover, Instance, ReplayBody, ReplayError, RoundRobin, Verdict,
 };
 use http::{Request, Response};
 use http_body::Body;
@@ -168,7 +168,8 @@ async fn an_instance_whose_circuit_is_open_is_skipped_and_the_log_says_so() {
     ask(&balancer, request("POST", "")).await;
     assert_eq!(stubs[1].calls(), 3);
 
-    let skips: Vec<_> = logged("campanile_middleware").into_iter().filter(|event| event.message.contains("skip")).collect();
+    let skips: Vec<_> =
+        logged("campanile_middleware").into_iter().filter(|event| event.message.contains("skip")).collect();
     let levels: Vec<_> = skips.iter().filter_map(|event| event.level).collect();
     assert_eq!(levels, [Level::WARN, Level::DEBUG], "loud once for every opening");
     assert!(skips.iter().all(|event| event.message == "Instance b circuit OPEN; skipping"));
@@ -313,7 +314,10 @@ async fn a_body_that_is_still_streaming_and_its_trailers_are_replayed() {
     let asking = ask(&balancer, Request::put("/").body(body).expect("valid"));
     let (answer, ()) = tokio::join!(asking, sending);
     assert_eq!(answer, answered(200, "b"));
-    assert_eq!((stubs[0].seen(), stubs[1].seen()), (vec!["one two three+1".to_owned()], vec!["one two three+1".to_owned()]));
+    assert_eq!(
+        (stubs[0].seen(), stubs[1].seen()),
+        (vec!["one two three+1".to_owned()], vec!["one two three+1".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -324,6 +328,39 @@ async fn a_body_over_the_limit_is_sent_once() {
         assert_eq!(ask(&balancer, request("PUT", "body")).await, answer, "limit {limit}");
         assert_eq!((stubs[0].seen(), stubs[1].calls()), (vec!["body".to_owned()], calls));
     }
+}
+
+#[tokio::test]
+async fn a_body_in_very_many_pieces_is_over_the_limit_too() {
+    for (pieces, calls) in [(1024, 1), (1025, 0)] {
+        let stubs = stubs([Does::BreaksAfterReading, OK]);
+        let (feed, body) = fed();
+        (0..pieces).for_each(|_| feed.send(data("x")).expect("the body is there"));
+        drop(feed);
+        ask(&balancer(&stubs), Request::put("/").body(body).expect("valid")).await;
+        assert_eq!((stubs[0].seen()[0].len(), stubs[1].calls()), (pieces, calls));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_an_abandoned_attempt_breaks_off_and_takes_nothing_from_the_next() {
+    let kept = Arc::new(Mutex::new(None));
+    let keep = kept.clone();
+    // Keeps the body, as a connection's task may do for a while after its response is no longer wanted.
+    let keeps = move |request: Request<ReplayBody<Fed>>| {
+        *keep.lock().expect("one thread") = Some(request.into_body());
+        std::future::pending::<Result<Response<Full<Bytes>>, Failure>>()
+    };
+    let keeps = BoxCloneSyncService::new(tower::service_fn(keeps));
+    let first = Instance::new("first", keeps, CircuitBreaker::builder("first").build());
+    let second = Stub::new("second", OK);
+    let balancer = RoundRobin::new([first, second.instance()])
+        .start(0)
+        .failover(Failover { per_try: Some(Duration::from_secs(1)), ..failover() });
+    assert_eq!(ask(&balancer, request("PUT", "body")).await, answered(200, "second"));
+    assert_eq!(second.seen(), ["body"]);
+    let mut body = kept.lock().expect("one thread").take().expect("kept");
+    assert!(matches!(body.frame().await, Some(Err(ReplayError::Superseded))));
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use campanile_middleware::{
-    CatchPanicLayer, ConcurrencyLimitLayer, HopLimitLayer, Hops, Protocol, Rejection, RequestId, RequestIdLayer, Verdict,
+    CatchPanicLayer, ConcurrencyLimitLayer, HopLimitLayer, Hops, Protocol, Rejection, RequestId, RequestIdLayer,
+    Verdict,
 };
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
@@ -28,10 +29,13 @@ async fn an_id_is_the_same_in_extensions_request_and_response() {
     let service = RequestIdLayer::new().layer(service_fn(|request: Req| async move {
         let id = request.extensions().get::<RequestId>().expect("an id").clone();
         assert_eq!(request.headers()["x-request-id"], id.header_value());
-        Ok::<_, Infallible>(Response::builder().header("seen", id.as_str()).body(Full::<Bytes>::default()).expect("valid"))
+        Ok::<_, Infallible>(
+            Response::builder().header("seen", id.as_str()).body(Full::<Bytes>::default()).expect("valid"),
+        )
     }));
     let kept = service.clone().oneshot(with(get("/"), "x-request-id", "mine-1")).await.expect("infallible");
-    assert_eq!((&kept.headers()["x-request-id"], &kept.headers()["seen"]), (&"mine-1".parse().unwrap(), &"mine-1".parse().unwrap()));
+    assert_eq!(kept.headers()["x-request-id"], "mine-1");
+    assert_eq!(kept.headers()["seen"], "mine-1");
     let new = service.clone().oneshot(with(get("/"), "x-request-id", "not fit")).await.expect("infallible");
     assert_eq!(new.headers()["x-request-id"], new.headers()["seen"]);
     assert_eq!(new.headers()["x-request-id"].len(), 36);
@@ -43,7 +47,10 @@ async fn ids_can_be_made_by_the_user_and_stand_on_rejections() {
         .layer(RequestIdLayer::new().make(|| HeaderValue::from_static("made")))
         .layer(ConcurrencyLimitLayer::fixed(0));
     let response = stack.service(service_fn(|_: Req| answer(200))).oneshot(get("/")).await.expect("infallible");
-    assert_eq!((response.status().as_u16(), &response.headers()["x-request-id"]), (503, &HeaderValue::from_static("made")));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-request-id"]),
+        (503, &HeaderValue::from_static("made"))
+    );
 }
 
 #[tokio::test]
@@ -79,8 +86,10 @@ async fn the_hop_header_can_have_another_name() {
 async fn a_panic_is_answered_and_told_to_the_hook_only() {
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let hook = told.clone();
-    let layer = CatchPanicLayer::new().on_panic(move |message| hook.lock().expect("one thread").push(message.to_owned()));
-    let in_call = service_fn(|_: Req| -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> { panic!("secret 1") });
+    let layer =
+        CatchPanicLayer::new().on_panic(move |message| hook.lock().expect("one thread").push(message.to_owned()));
+    let in_call =
+        service_fn(|_: Req| -> std::future::Ready<Result<Response<Full<Bytes>>, Infallible>> { panic!("secret 1") });
     let response = layer.layer(in_call).oneshot(get("/")).await.expect("infallible");
     assert_eq!(response.status(), 500);
     assert_eq!(response.extensions().get(), Some(&Verdict::Failure));
@@ -92,9 +101,31 @@ async fn a_panic_is_answered_and_told_to_the_hook_only() {
         panic!("secret {number}") as Result<Response<Full<Bytes>>, Infallible>
     });
     let response = layer.layer(in_future).oneshot(grpc("/s/m")).await.expect("infallible");
-    assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &HeaderValue::from_static("13")));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["grpc-status"]),
+        (200, &HeaderValue::from_static("13"))
+    );
     assert_eq!(response.headers()["grpc-message"], "internal error");
     assert_eq!(*told.lock().expect("one thread"), ["secret 1", "secret 2"]);
+}
+
+#[tokio::test]
+async fn a_future_that_panics_again_as_it_is_dropped_is_answered_once() {
+    struct Twice;
+    impl Future for Twice {
+        type Output = Result<Response<Full<Bytes>>, Infallible>;
+
+        fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+            panic!("once")
+        }
+    }
+    impl Drop for Twice {
+        fn drop(&mut self) {
+            panic!("twice");
+        }
+    }
+    let mut service = CatchPanicLayer::new().on_panic(|_| {}).layer(service_fn(|_: Req| Twice));
+    assert_eq!(service.call(get("/")).await.expect("infallible").status(), 500);
 }
 
 #[tokio::test]

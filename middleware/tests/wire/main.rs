@@ -1,0 +1,7 @@
+//! The layers over real servers and clients on the loopback interface: what stands on the wire.
+
+mod clients;
+mod grpc;
+mod rest;
+mod servers;
+mod streams;
