@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{AutoReject, BodyGuard, GuardedBody, Protocol, RejectResponse, Rejection, Verdict, reject::rejected};
+use crate::{AutoReject, BodyGuard, GuardedBody, Protocol, RejectResponse, Rejection, reject::rejected};
 
 /// What a refused caller is told to wait: how long a place takes to become free is not known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ where
             Err(_) => {
                 let rejection = overloaded();
                 let response = self.reject.reject(Protocol::of(request.headers()), &rejection);
-                Step::Refused { response: Some(response), verdict: rejection.verdict }
+                Step::Refused { response: Some(response), rejection }
             }
         };
         ConcurrencyLimitFuture { step }
@@ -147,7 +147,7 @@ pin_project! {
     #[project = StepProj]
     enum Step<F> {
         Call { #[pin] future: F, place: Option<Place>, hold: Hold },
-        Refused { response: Option<Response<Bytes>>, verdict: Verdict },
+        Refused { response: Option<Response<Bytes>>, rejection: Rejection },
     }
 }
 
@@ -168,9 +168,9 @@ where
                     (response, _, _) => response.map(GuardedBody::unguarded),
                 }))
             }
-            StepProj::Refused { response, verdict } => {
+            StepProj::Refused { response, rejection } => {
                 let response = response.take().expect("a future is not polled after it was ready");
-                Poll::Ready(Ok(rejected(response, *verdict)))
+                Poll::Ready(Ok(rejected(response, rejection)))
             }
         }
     }

@@ -90,7 +90,7 @@ pub use deadline::{DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use grpc_code::GrpcCode;
 pub use hop_limit::{HopLimitLayer, HopLimitService, Hops};
 pub use protocol::Protocol;
-pub use reject::{AutoReject, RejectResponse, Rejection};
+pub use reject::{AutoReject, RejectResponse, Rejection, RejectionCode};
 pub use request_id::{RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 pub use round_robin::{Failover, Instance, RoundRobin, RoundRobinFuture};
 pub use verdict::Verdict;

@@ -9,9 +9,9 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use campanile_middleware::{
     AccessLogLayer, CatchPanicLayer, CircuitBreaker, ConcurrencyLimitLayer, DeadlineLayer, HopLimitLayer,
-    KeyedCircuitBreakerLayer, RequestIdLayer,
+    KeyedCircuitBreakerLayer, Protocol, RejectionCode, RequestIdLayer,
 };
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use tower::{BoxError, Service, ServiceBuilder};
 
 use super::{branch::Branch, dispatch::Dispatch, operation::Operation, serving::Serving};
@@ -67,6 +67,8 @@ impl Stack {
             .layer(RequestIdLayer::new())
             // Outside all that refuses or breaks, so that this is logged too.
             .layer(AccessLogLayer::new())
+            // Outside all layers that refuse: what they say over gRPC carries the code that the REST answer has.
+            .map_response(name_code)
             // A panic below becomes an answer, and is logged as such.
             .layer(CatchPanicLayer::new())
             // First of those that refuse: a request that goes in circles takes no place from others.
@@ -74,6 +76,17 @@ impl Stack {
             // Overload and open circuits must stay observable: health is outside of both.
             .service(Branch { observability, use_ })
     }
+}
+
+/// The metadata that carries a refusal's code over gRPC, as those of the broker's own refusals.
+const CODE: &str = "campanile-code";
+
+fn name_code<B>(mut response: Response<B>) -> Response<B> {
+    let code = response.extensions().get::<RejectionCode>().copied();
+    if let (Some(RejectionCode(code)), Protocol::Grpc) = (code, Protocol::of(response.headers())) {
+        response.headers_mut().insert(CODE, HeaderValue::from_static(code));
+    }
+    response
 }
 
 /// The stack over any two routers, without health and without other instances: for tests of what it promises.

@@ -64,7 +64,7 @@ where
             StepProj::Call { future, guard } => (future, guard),
             StepProj::Refused { response, rejection } => {
                 let response = response.take().expect("a future is not polled after it was ready");
-                return Poll::Ready(Ok(rejected(response, rejection.verdict)));
+                return Poll::Ready(Ok(rejected(response, rejection)));
             }
         };
         // Out of `self` while the service runs: if it panics, the guard is dropped by the unwinding, and can tell.

@@ -5,6 +5,6 @@ mod encode;
 mod rejection;
 mod respond;
 
-pub use rejection::Rejection;
 pub(crate) use rejection::rejected;
+pub use rejection::{Rejection, RejectionCode};
 pub use respond::{AutoReject, RejectResponse};

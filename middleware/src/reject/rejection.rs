@@ -56,7 +56,7 @@ impl Rejection {
         Self { verdict, ..self }
     }
 
-    /// The response to a request of `protocol`, as [`AutoReject`] writes it, with the verdict in its extensions. For
+    /// The response to a request of `protocol`, as [`AutoReject`] writes it, with verdict and code in its extensions. For
     /// applications whose own refusals are to look like those of the layers.
     ///
     /// ```
@@ -70,13 +70,19 @@ impl Rejection {
     /// ```
     #[must_use]
     pub fn into_response<B>(self, protocol: Protocol) -> Response<GuardedBody<B>> {
-        rejected(AutoReject.reject(protocol, &self), self.verdict)
+        rejected(AutoReject.reject(protocol, &self), &self)
     }
 }
 
+/// The code of a rejection, in the extensions of its response: for a layer further out that counts rejections, or
+/// writes the code where its clients look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RejectionCode(pub &'static str);
+
 /// A written rejection as a layer's response.
-pub(crate) fn rejected<B, G>(response: Response<Bytes>, verdict: Verdict) -> Response<GuardedBody<B, G>> {
+pub(crate) fn rejected<B, G>(response: Response<Bytes>, rejection: &Rejection) -> Response<GuardedBody<B, G>> {
     let mut response = response.map(GuardedBody::rejection);
-    response.extensions_mut().insert(verdict);
+    response.extensions_mut().insert(rejection.verdict);
+    response.extensions_mut().insert(RejectionCode(rejection.code));
     response
 }

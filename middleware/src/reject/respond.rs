@@ -12,7 +12,7 @@ use crate::{GrpcCode, Protocol, Rejection, grpc_code::GRPC_STATUS};
 
 /// Writes rejections.
 ///
-/// The layers put the rejection's verdict into the extensions of what this returns.
+/// The layers put the rejection's verdict and code into the extensions of what this returns.
 pub trait RejectResponse {
     /// The response that tells a caller who speaks `protocol`. An empty body makes it trailers-only over HTTP/2.
     fn reject(&self, protocol: Protocol, rejection: &Rejection) -> Response<Bytes>;

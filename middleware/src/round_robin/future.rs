@@ -247,8 +247,7 @@ fn is_over(bound: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> bool {
 }
 
 fn reject<B>(rejection: Rejection, protocol: Protocol) -> Answer<B> {
-    let verdict = rejection.verdict;
-    rejected(AutoReject.reject(protocol, &rejection), verdict)
+    rejected(AutoReject.reject(protocol, &rejection), &rejection)
 }
 
 impl<S, F, E, ReqB, ResB> Future for RoundRobinFuture<S, F, E, ReqB, ResB>
