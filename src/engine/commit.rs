@@ -22,7 +22,7 @@ use super::{
     clock::Clock,
     inbox::{Inbox, Look},
     journal::{AppendError, FrameBuf, Journal, Position},
-    request::{Answer, Request, Verb},
+    request::{Answer, Fate, Request, Verb},
     state::State,
     verbs::{Step, next_event},
     waiters::{Waiter, Waiters},
@@ -88,7 +88,7 @@ impl Committer {
             }
         }
         for waiter in self.waiters.drain() {
-            drop(Answer::receive(waiter.reply, Ok(Vec::new())).give());
+            drop(Answer::deliveries(waiter.reply, Ok(Vec::new())).give(Fate::Durable));
         }
         self.journal.idle();
     }
@@ -139,20 +139,20 @@ impl Committer {
         let Request { verb, room } = request;
         let answer = match verb {
             Verb::Publish { topic, messages, reply } => {
-                Answer::publish(reply, self.step(now).publish(topic, messages), room)
+                Answer::new(reply, self.step(now).publish(topic, messages), room)
             }
             Verb::Register { service, topics, reply } => {
-                Answer::register(reply, self.step(now).register(&service, topics), room)
+                Answer::new(reply, self.step(now).register(&service, topics), room)
             }
-            Verb::Ack { queue, ids, reply } => Answer::ack(reply, self.step(now).ack(&queue, &ids), room),
-            Verb::Statistics { reply } => Answer::statistics(reply, self.statistics()),
+            Verb::Ack { queue, ids, reply } => Answer::new(reply, self.step(now).ack(&queue, &ids), room),
+            Verb::Statistics { reply } => Answer::new(reply, Ok(self.statistics()), room),
             Verb::Receive { reply, .. } if reply.is_closed() => return,
             Verb::Receive { receive, reply } => match self.receive(now, &receive, room) {
                 Ok((queue, deliveries)) if deliveries.is_empty() && !receive.wait.is_zero() => {
                     let Receive { max_messages, mode, wait, .. } = receive;
                     return self.waiters.add(queue, now.after(wait), Waiter { max_messages, mode, reply });
                 }
-                result => Answer::receive(reply, result.map(|(_, deliveries)| deliveries)),
+                result => Answer::deliveries(reply, result.map(|(_, deliveries)| deliveries)),
             },
         };
         self.answers.push(answer);
@@ -185,11 +185,11 @@ impl Committer {
                 let Some(waiter) = self.waiters.first(queue) else { break };
                 let deliveries = self.step(now).receive(queue, waiter.max_messages, waiter.mode);
                 // Empty when all that had come was expired: then this client's wait ends a little early.
-                self.answers.push(Answer::receive(waiter.reply, Ok(deliveries)));
+                self.answers.push(Answer::deliveries(waiter.reply, Ok(deliveries)));
             }
         }
         for waiter in self.waiters.expire(now) {
-            self.answers.push(Answer::receive(waiter.reply, Ok(Vec::new())));
+            self.answers.push(Answer::deliveries(waiter.reply, Ok(Vec::new())));
         }
     }
 
@@ -201,7 +201,9 @@ impl Committer {
             self.frame.clear();
         }
         for answer in self.answers.drain(..) {
-            self.unclaimed.extend(answer.give());
+            // What was acked as it was handed out is done with, whoever got it.
+            let unclaimed = answer.give(Fate::Durable);
+            self.unclaimed.extend(unclaimed.into_iter().filter(|delivery| delivery.lease.is_some()));
         }
         Ok(())
     }
@@ -210,7 +212,7 @@ impl Committer {
         error!(error = failure as &dyn std::error::Error, "the journal failed: nothing more is acknowledged");
         failed.send_replace(true);
         inbox.close();
-        self.answers.drain(..).for_each(Answer::give_unknown);
+        self.answers.drain(..).for_each(|answer| drop(answer.give(Fate::Unknown)));
         requests.into_iter().for_each(|request| request.verb.refuse(EngineError::Stopped));
     }
 

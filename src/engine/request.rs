@@ -1,5 +1,7 @@
 //! What the commit thread is asked, and the answers that wait until it is durable.
 
+use std::fmt;
+
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Acked, EngineError, Published, Receive, Registered, Statistics, sealed::Sealed};
@@ -54,85 +56,54 @@ pub(super) fn frame_bytes_of(messages: &[Sealed]) -> usize {
     messages.iter().map(|m| super::journal::RECORD_HEADER_BYTES + m.body_bytes()).sum()
 }
 
-/// An answer that may be given when the open frame is durable.
-#[derive(Debug)]
-pub(super) struct Answer {
-    reply: Held,
-    _room: Option<OwnedSemaphorePermit>,
+/// What became of the frame that an answer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is written and synced.
+    Durable,
+    /// It may or may not be stored.
+    Unknown,
 }
 
-#[derive(Debug)]
-enum Held {
-    Publish(oneshot::Sender<Reply<Published>>, Reply<Published>),
-    Register(oneshot::Sender<Reply<Registered>>, Reply<Registered>),
-    Receive(oneshot::Sender<Reply<Vec<Delivery>>>, Reply<Vec<Delivery>>),
-    Ack(oneshot::Sender<Reply<Vec<Acked>>>, Reply<Vec<Acked>>),
-    Statistics(oneshot::Sender<Reply<Statistics>>, Reply<Statistics>),
-}
+/// An answer that waits for the open frame. Answers what the client should have got and did not, because it is gone.
+pub(super) struct Answer(Box<dyn FnOnce(Fate) -> Vec<Delivery> + Send>);
 
 impl Answer {
-    pub(super) fn publish(
-        reply: oneshot::Sender<Reply<Published>>,
-        value: Reply<Published>,
+    /// Gives back the room of the request when it is given.
+    pub(super) fn new<T: Send + 'static>(
+        reply: oneshot::Sender<Reply<T>>,
+        value: Reply<T>,
         room: OwnedSemaphorePermit,
     ) -> Self {
-        Self { reply: Held::Publish(reply, value), _room: Some(room) }
+        Self(Box::new(move |fate| {
+            drop(room);
+            // Nobody is there any more to be told: that is fine.
+            drop(reply.send(told(fate, value)));
+            Vec::new()
+        }))
     }
 
-    pub(super) fn register(
-        reply: oneshot::Sender<Reply<Registered>>,
-        value: Reply<Registered>,
-        room: OwnedSemaphorePermit,
-    ) -> Self {
-        Self { reply: Held::Register(reply, value), _room: Some(room) }
+    /// Deliveries; a receive that waits has given its room back already.
+    pub(super) fn deliveries(reply: oneshot::Sender<Reply<Vec<Delivery>>>, value: Reply<Vec<Delivery>>) -> Self {
+        Self(Box::new(move |fate| reply.send(told(fate, value)).err().and_then(Result::ok).unwrap_or_default()))
     }
 
-    /// A waiting receive has given its room back already.
-    pub(super) fn receive(reply: oneshot::Sender<Reply<Vec<Delivery>>>, value: Reply<Vec<Delivery>>) -> Self {
-        Self { reply: Held::Receive(reply, value), _room: None }
+    /// Tells the client.
+    pub(super) fn give(self, fate: Fate) -> Vec<Delivery> {
+        (self.0)(fate)
     }
+}
 
-    pub(super) fn ack(
-        reply: oneshot::Sender<Reply<Vec<Acked>>>,
-        value: Reply<Vec<Acked>>,
-        room: OwnedSemaphorePermit,
-    ) -> Self {
-        Self { reply: Held::Ack(reply, value), _room: Some(room) }
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
     }
+}
 
-    pub(super) fn statistics(reply: oneshot::Sender<Reply<Statistics>>, value: Statistics) -> Self {
-        Self { reply: Held::Statistics(reply, Ok(value)), _room: None }
-    }
-
-    /// The frame is durable: answers. Nobody there any more to be told is fine, except that messages under a lease then
-    /// come back: those are answered.
-    pub(super) fn give(self) -> Vec<Delivery> {
-        match self.reply {
-            Held::Publish(reply, value) => drop(reply.send(value)),
-            Held::Register(reply, value) => drop(reply.send(value)),
-            Held::Receive(reply, value) => {
-                if let Err(Ok(mut unclaimed)) = reply.send(value) {
-                    unclaimed.retain(|delivery| delivery.lease.is_some());
-                    return unclaimed;
-                }
-            }
-            Held::Ack(reply, value) => drop(reply.send(value)),
-            Held::Statistics(reply, value) => drop(reply.send(value)),
-        }
-        Vec::new()
-    }
-
-    /// It is not known whether the frame is durable: says so, unless the request was refused anyway.
-    pub(super) fn give_unknown(self) {
-        fn send<T>(reply: oneshot::Sender<Reply<T>>, value: Reply<T>) {
-            drop(reply.send(value.and(Err(EngineError::OutcomeUnknown))));
-        }
-        match self.reply {
-            Held::Publish(reply, value) => send(reply, value),
-            Held::Register(reply, value) => send(reply, value),
-            Held::Receive(reply, value) => send(reply, value),
-            Held::Ack(reply, value) => send(reply, value),
-            Held::Statistics(reply, value) => send(reply, value),
-        }
+/// A refusal stays one; that something was done can only be said of a durable frame.
+fn told<T>(fate: Fate, value: Reply<T>) -> Reply<T> {
+    match fate {
+        Fate::Durable => value,
+        Fate::Unknown => value.and(Err(EngineError::OutcomeUnknown)),
     }
 }

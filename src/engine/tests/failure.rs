@@ -1,11 +1,15 @@
 //! What clients are told, and what is stored, when the journal fails; and that replaying is the same as having done it.
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
 use super::{AckMode, Clock, Timestamp, draft, name, texts};
 use crate::engine::{
     Engine, EngineError, Options, Receive,
-    journal::{MemoryJournal, NextAppend},
+    disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
+    journal::{
+        MemoryJournal, NextAppend,
+        file::{self, FileJournal},
+    },
 };
 
 fn options() -> Options {
@@ -104,4 +108,46 @@ async fn another_engine_that_applies_the_same_frames_is_in_the_same_state() {
     let other = over(&journal, NextAppend::Stored).statistics().await.expect("counted");
     assert_eq!(other.digest, statistics.digest);
     assert_eq!(other.queues, statistics.queues);
+}
+
+#[tokio::test]
+async fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
+    let outcomes = [
+        (Op::Write, Outcome::Error(io::ErrorKind::Other)),
+        (Op::Write, Outcome::Error(io::ErrorKind::StorageFull)),
+        (Op::Write, Outcome::ShortWrite(700)),
+        (Op::Sync, Outcome::Error(io::ErrorKind::Other)),
+        (Op::Sync, Outcome::Error(io::ErrorKind::StorageFull)),
+    ];
+    let mut failures = 0;
+    for (op, outcome) in outcomes {
+        for nth in 1..=14 {
+            let dir = tempfile::tempdir().expect("a folder");
+            let disk = FaultDisk::new(RealDisk);
+            let opened = FileJournal::open(dir.path(), file::Options { file_bytes: 32 << 10 }, Arc::new(disk.clone()));
+            disk.set(Fault { op, name_end: "", nth, outcome, times: Times::Once });
+            let mut acknowledged = 0;
+            if let Ok(engine) = Engine::over(Box::new(opened.expect("a healthy disk so far")), options()) {
+                for n in 0..10 {
+                    // The files fill up, so that the making of the next one is hit as well.
+                    if publish(&engine, &format!("{n:04000}")).await.is_err() {
+                        failures += 1;
+                        break;
+                    }
+                    acknowledged += 1;
+                }
+            }
+            disk.heal();
+            let journal = FileJournal::open(dir.path(), file::Options { file_bytes: 32 << 10 }, Arc::new(disk));
+            let engine = Engine::over(Box::new(journal.expect("opens")), options()).expect("recovers");
+            let recovered: Vec<u32> = pop_all(&engine).await.iter().map(|t| t.parse().expect("a number")).collect();
+            let case = format!("{op:?} {nth}, {outcome:?}");
+            assert!(recovered.iter().copied().eq(0..u32::try_from(recovered.len()).expect("few")), "{case}");
+            assert!(
+                (acknowledged..=acknowledged + 1).contains(&recovered.len()),
+                "{case}: {acknowledged} acknowledged"
+            );
+        }
+    }
+    assert!(failures > 50, "only {failures} faults hit an append");
 }
