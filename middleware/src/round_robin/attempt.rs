@@ -72,13 +72,13 @@ impl<ReqB: Body<Data = Bytes>, ResB> Attempts<ReqB, ResB> {
     }
 
     /// Whether [`Attempts::request`] would give a request.
-    pub(super) fn can_send(&self) -> bool {
+    fn can_send(&self) -> bool {
         self.parts.is_some() && self.replay.can_replay()
     }
 
-    /// Whether nothing can have been processed so far.
-    pub(super) fn nothing_sent(&self) -> bool {
-        self.sent == 0
+    /// Whether another attempt may be made: nothing can have been processed so far, or it may be processed again.
+    pub(super) fn may_go_on(&self, attempts_max: u32) -> bool {
+        (self.sent == 0 || self.idempotent && self.sent < attempts_max) && self.can_send()
     }
 
     pub(super) fn source_failed(&self) -> bool {
@@ -116,7 +116,7 @@ impl<ReqB: Body<Data = Bytes>, ResB> Attempts<ReqB, ResB> {
                 self.outcome = Outcome::Unknown;
             }
         }
-        (self.sent == 0 || self.idempotent && self.sent < attempts_max) && self.can_send()
+        self.may_go_on(attempts_max)
     }
 
     /// The answer when nothing worked.

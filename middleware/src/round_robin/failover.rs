@@ -18,8 +18,9 @@ pub struct Failover {
     /// How much of a request's body is kept to be sent again, in bytes. Once more than that was sent, there is no further
     /// attempt. Default: 64 KiB.
     pub replay_limit: usize,
-    /// How long a request waits when every instance refused it unstarted: until an instance becomes ready, trying again
-    /// every 50 ms. Default: none, which is not at all.
+    /// How long a request waits when every instance was asked in vain and it may still be sent, because none has started
+    /// it or because it is idempotent: until an instance becomes ready, trying again every 50 ms. Default: none, which is
+    /// not at all.
     pub wait_for_ready: Option<Duration>,
 }
 

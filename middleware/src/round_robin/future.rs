@@ -131,11 +131,11 @@ where
         Next::Step
     }
 
-    /// Every instance was asked or passed over: wait for one, if the request may and nothing was done yet.
+    /// Every instance was asked or passed over: wait for one, if the request may be sent to it.
     fn round_over(self: Pin<&mut Self>) -> Next<ResB> {
         let mut this = self.project();
-        let wait = this.policy.failover.wait_for_ready.filter(|_| this.attempts.nothing_sent());
-        let Some(wait) = wait.filter(|_| this.attempts.can_send()) else {
+        let failover = &this.policy.failover;
+        let Some(wait) = failover.wait_for_ready.filter(|_| this.attempts.may_go_on(failover.attempts)) else {
             return Next::GiveUp;
         };
         let now = Instant::now();
@@ -229,7 +229,8 @@ fn respond<E, ReqB: Body<Data = Bytes>, ResB: Body<Data = Bytes>, S>(
     }
     let verdict = guard.head(&response);
     let broken = verdict == Some(Verdict::Failure) && is_out_of_order(&response);
-    if broken && round.has_more() && attempts.may_repeat(policy.failover.attempts) {
+    let is_last = !round.has_more() && policy.failover.wait_for_ready.is_none();
+    if broken && !is_last && attempts.may_repeat(policy.failover.attempts) {
         guard.complete(Verdict::Failure);
         return Next::Failed(Failed::Broken(response));
     }

@@ -476,8 +476,37 @@ async fn waiting_has_an_end_and_the_last_refusal_is_the_answer() {
 async fn a_request_that_may_have_been_processed_does_not_wait() {
     let stubs = stubs([Does::BreaksAfterReading]);
     let began = Instant::now();
-    assert_eq!(ask(&waiting(&stubs, 10), request("GET", "")).await, answered(502, "outcome_unknown"));
+    assert_eq!(ask(&waiting(&stubs, 10), request("POST", "")).await, answered(502, "outcome_unknown"));
     assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idempotent_request_whose_instance_died_waits_for_the_one_that_takes_over() {
+    for dying in [Does::BreaksAfterReading, Does::Answers(503)] {
+        let stubs = stubs([dying, Does::Refuses]);
+        let balancer = waiting(&stubs, 10);
+        let takes_over = async {
+            sleep(Duration::from_millis(10)).await;
+            stubs[0].now(Does::CannotConnect);
+            sleep(Duration::from_millis(1000)).await;
+            stubs[1].now(OK);
+        };
+        let (answer, ()) = tokio::join!(ask(&balancer, request("PUT", "body")), takes_over);
+        assert_eq!(answer, answered(200, "b"), "{dying:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idempotent_request_that_only_fails_is_repeated_no_more_often_than_allowed() {
+    let stubs = stubs([Does::Answers(503)]);
+    let balancer = waiting(&stubs, 10).failover(Failover {
+        attempts: 3,
+        wait_for_ready: Some(Duration::from_secs(10)),
+        ..failover()
+    });
+    let began = Instant::now();
+    assert_eq!(ask(&balancer, request("PUT", "")).await, answered(503, "a"));
+    assert_eq!((stubs[0].calls(), began.elapsed()), (3, Duration::from_millis(100)));
 }
 
 #[tokio::test]
