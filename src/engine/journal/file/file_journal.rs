@@ -320,10 +320,11 @@ mod tests {
     fn a_file_that_cannot_be_prepared_fails_the_append_that_needs_it() {
         let calls = [
             (Op::Create, ".tmp", 2),
-            // Zeros and a header each: the third and fourth are those of the second file.
+            // Zeros and a header each, and each is synced: the third and fourth are those of the second file.
             (Op::Write, ".tmp", 3),
             (Op::Write, ".tmp", 4),
-            (Op::Sync, ".tmp", 2),
+            (Op::Sync, ".tmp", 3),
+            (Op::Sync, ".tmp", 4),
             (Op::Rename, ".tmp", 2),
             (Op::SyncDir, "journal", 2),
         ];
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn a_disk_that_was_full_for_a_while_does_no_harm_and_one_that_is_full_fails_the_append() {
         for (times, idles) in [(Times::Once, 0), (Times::Once, 1), (Times::Always, 0), (Times::Always, 2)] {
-            for (op, name_end, nth) in [(Op::Write, ".tmp", 3), (Op::Sync, ".tmp", 2), (Op::SyncDir, "journal", 2)] {
+            for (op, name_end, nth) in [(Op::Write, ".tmp", 3), (Op::Sync, ".tmp", 3), (Op::SyncDir, "journal", 2)] {
                 let bench = Bench::new(8);
                 let mut journal = bench.open();
                 let outcome = Outcome::Error(io::ErrorKind::StorageFull);
