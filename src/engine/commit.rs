@@ -19,6 +19,8 @@ use tracing::error;
 
 use super::{
     EngineError, Options, Receive, Statistics,
+    background::Checkpoints,
+    checkpoint::CheckpointStore,
     clock::Clock,
     inbox::{Inbox, Look},
     journal::{AppendError, FrameBuf, Journal, Position},
@@ -47,6 +49,7 @@ pub(super) struct Committer {
     pub(super) frames_appended: u64,
     pub(super) waiters: Waiters,
     pub(super) answers: Vec<Answer>,
+    checkpoints: Option<Checkpoints>,
     /// Messages that were leased for a client who has gone: they go back in the next frame.
     unclaimed: Vec<Delivery>,
 }
@@ -63,8 +66,14 @@ impl Committer {
             frames_appended: 0,
             waiters: Waiters::default(),
             answers: Vec::new(),
+            checkpoints: None,
             unclaimed: Vec::new(),
         }
+    }
+
+    /// Also writes checkpoints, whenever the journal has become long.
+    pub(super) fn with_checkpoints(self, store: CheckpointStore) -> Self {
+        Self { checkpoints: Some(Checkpoints::new(store)), ..self }
     }
 
     /// Works until the inbox is closed or the journal fails.
@@ -81,11 +90,17 @@ impl Committer {
                 self.journal.idle();
                 last_append = None;
             }
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.tend(&mut self.state, self.journal.as_mut(), inbox);
+            }
             match self.round(&mut requests) {
                 Ok(true) => last_append = Some(Instant::now()),
                 Ok(false) => {}
                 Err(failure) => return self.fail(&failure, inbox, requests, failed),
             }
+        }
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.finish(&mut self.state, self.journal.as_mut());
         }
         for waiter in self.waiters.drain() {
             drop(Answer::deliveries(waiter.reply, Ok(Vec::new())).give(Fate::Durable));

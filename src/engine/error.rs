@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::journal::{ReadError, file};
+use super::{
+    checkpoint::LoadError,
+    journal::{ReadError, file},
+};
 use crate::model::NameError;
 
 /// Why a request was not carried out.
@@ -69,6 +72,9 @@ pub enum OpenError {
     /// The files of the store do not fit together.
     #[error(transparent)]
     Store(#[from] file::OpenError),
+    /// The last checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] LoadError),
     /// The journal cannot be read to its end.
     #[error(transparent)]
     Journal(#[from] ReadError),

@@ -19,9 +19,14 @@
 //!                                           State
 //! ```
 //!
+//! Beside the commit thread, checkpoints write what stays of the journal into segments and a manifest, so that the
+//! journal can be cut off: disk and start depend on what waits, not on what has passed through (see `checkpoint`). The state itself, with the messages that wait, is in memory.
+//!
 //! A step decides on a state that is ahead of the disk by at most the open frame. That is sound because nobody sees it:
 //! every answer, refusals and empty ones included, waits for the frame; and when the frame fails, state and thread go.
 
+mod background;
+mod checkpoint;
 mod clock;
 mod commit;
 pub mod disk;
@@ -51,6 +56,7 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 pub use self::{
+    checkpoint::LoadError,
     clock::Clock,
     error::{EngineError, OpenError},
     import::{ImportError, ImportReport},

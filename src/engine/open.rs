@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::{
     Engine, ImportReport, OpenError, Options, Shared,
+    checkpoint::CheckpointStore,
     commit::Committer,
-    disk::RealDisk,
+    disk::{Disk, RealDisk},
     inbox::Inbox,
     journal::{
         Journal, Position, ReadError, RecordIter,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::model::AckKey;
 
-/// What a start found in the journal.
+/// What a start found in the journal, behind the last checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// Frames read.
@@ -76,7 +77,7 @@ impl Engine {
     /// # Errors
     /// [`OpenError::Journal`] when the journal cannot be read.
     pub fn over(mut journal: Box<dyn Journal>, options: Options) -> Result<Self, OpenError> {
-        let (state, recovery) = recover(journal.as_mut())?;
+        let (state, recovery) = recover(journal.as_mut(), State::default(), Position::START)?;
         let committer = Committer::new(state, journal, options);
         Ok(Self::start(committer, Uuid::nil(), AckKey::new([0; 32]), recovery, None))
     }
@@ -101,11 +102,14 @@ impl Engine {
 
 fn open_store(options: Options) -> Result<Store, OpenError> {
     let lock = lock(&options)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let files = file::Options { file_bytes: options.journal_file_bytes };
-    let mut journal = FileJournal::open(&options.data_dir, files, Arc::new(RealDisk))?;
+    let mut journal = FileJournal::open(&options.data_dir, files, Arc::clone(&disk))?;
     let (uuid, key) = (journal.store_uuid(), AckKey::new(*journal.secret()));
-    let (state, recovery) = recover(&mut journal)?;
-    Ok(Store { committer: Committer::new(state, Box::new(journal), options), lock, uuid, key, recovery })
+    let (checkpoints, state, position) = CheckpointStore::open(disk, &options.data_dir, uuid)?;
+    let (state, recovery) = recover(&mut journal, state, position)?;
+    let committer = Committer::new(state, Box::new(journal), options).with_checkpoints(checkpoints);
+    Ok(Store { committer, lock, uuid, key, recovery })
 }
 
 /// Takes the lock. A directory that has one already is not looked at first, so that a standby can ask often.
@@ -119,11 +123,11 @@ fn lock(options: &Options) -> Result<DirLock, OpenError> {
     Ok(lock)
 }
 
-/// Applies every record of the journal to an empty state.
-fn recover(journal: &mut dyn Journal) -> Result<(State, Recovery), OpenError> {
+/// Applies every record that the journal has from `position` on to `state`.
+fn recover(journal: &mut dyn Journal, mut state: State, position: Position) -> Result<(State, Recovery), OpenError> {
     let begun = Instant::now();
-    let (mut state, mut recovery) = (State::default(), Recovery::default());
-    journal.read(Position::START, &mut |after, records| {
+    let mut recovery = Recovery::default();
+    journal.read(position, &mut |after, records| {
         recovery.frames += 1;
         let corrupt = |problem: String| ReadError::Corrupt {
             place: format!("the frame that ends at position {after}"),

@@ -9,12 +9,18 @@
 //!
 //! A field that is absent is not written; an unknown tag is damage, since new tags come with a new format version.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::journal::wire::{Reader, put_text};
+use super::{
+    checkpoint::SegmentId,
+    journal::{
+        RECORD_HEADER_BYTES,
+        wire::{Reader, put_text},
+    },
+};
 use crate::model::{Draft, Due, Message, MessageId, Name, Properties, Timestamp};
 
 /// A message, its encoded head, and the checksum over head and payload.
@@ -142,16 +148,35 @@ impl Sealed {
     }
 
     /// The message as published to `topic` at `now`.
-    #[must_use]
-    pub fn into_message(self, topic: Name, now: Timestamp) -> Message {
-        Message {
+    pub(super) fn into_kept(self, topic: Name, now: Timestamp) -> Kept {
+        let message = Message {
             id: self.id,
             topic,
             payload: self.payload,
             properties: self.properties,
             published_at: now,
             expires_at: self.ttl.map(|ttl| now.after(ttl)),
-        }
+        };
+        Kept { message: Arc::new(message), head: self.head, body_crc: self.body_crc, segment: None }
+    }
+}
+
+/// A published message as the state keeps it: what consumers get, and what it takes to write it down again.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) message: Arc<Message>,
+    /// Everything but the payload, encoded.
+    pub(super) head: Bytes,
+    /// CRC-32C over head and payload, of when the message entered.
+    pub(super) body_crc: u32,
+    /// The segment that it stands in; until a checkpoint has put it there, only the journal has it.
+    pub(super) segment: Option<SegmentId>,
+}
+
+impl Kept {
+    /// What it takes in a segment.
+    pub(super) fn record_bytes(&self) -> u64 {
+        (RECORD_HEADER_BYTES + self.head.len() + self.message.payload.len()) as u64
     }
 }
 

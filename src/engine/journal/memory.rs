@@ -142,6 +142,10 @@ impl Journal for MemoryJournal {
         }
     }
 
+    fn is_long(&self) -> bool {
+        false
+    }
+
     fn idle(&mut self) {}
 
     fn trim(&mut self, before: Position) -> io::Result<()> {

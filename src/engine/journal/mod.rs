@@ -110,6 +110,9 @@ pub trait Journal: fmt::Debug + Send {
     /// Nothing has been appended for a while: a chance to do what no one waits for.
     fn idle(&mut self);
 
+    /// It holds so much that a checkpoint, and then [`Journal::trim`], is due.
+    fn is_long(&self) -> bool;
+
     /// Frames before `before` are not needed any more.
     ///
     /// # Errors

@@ -13,7 +13,10 @@
 //! (see [`Sealed`]) and then its payload; *body crc* is computed once, where the message enters, and stays with it.
 
 use crate::{
-    engine::sealed::Sealed,
+    engine::{
+        checkpoint::Kind,
+        sealed::{Kept, Sealed},
+    },
     model::{Attempt, Name, QueueId, Seq, Timestamp, TopicId},
 };
 
@@ -171,6 +174,24 @@ struct Header {
     seq: Seq,
 }
 
+impl Header {
+    /// Fills in the header of a record whose body stands behind it.
+    fn finish(&self, record: &mut [u8], time: Timestamp, body_crc: u32, head_bytes: usize) {
+        let length = u32_of(record.len());
+        let fields = &mut record[..HEADER_BYTES];
+        fields[0..4].copy_from_slice(&length.to_le_bytes());
+        fields[8] = self.kind;
+        fields[9] = self.flags;
+        fields[12..16].copy_from_slice(&self.subject.to_le_bytes());
+        fields[16..24].copy_from_slice(&self.seq.0.to_le_bytes());
+        fields[24..32].copy_from_slice(&time.as_millis().to_le_bytes());
+        fields[32..36].copy_from_slice(&body_crc.to_le_bytes());
+        fields[36..40].copy_from_slice(&u32_of(head_bytes).to_le_bytes());
+        let crc = header_crc(fields);
+        fields[4..8].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
 impl Record {
     /// Appends the record, as of `time`, to `out`.
     pub fn encode(&self, time: Timestamp, out: &mut Vec<u8>) {
@@ -188,18 +209,21 @@ impl Record {
                 (crc32c::crc32c(&out[start + HEADER_BYTES..]), 0)
             }
         };
-        let length = u32_of(out.len() - start);
-        let fields = &mut out[start..start + HEADER_BYTES];
-        fields[0..4].copy_from_slice(&length.to_le_bytes());
-        fields[8] = header.kind;
-        fields[9] = header.flags;
-        fields[12..16].copy_from_slice(&header.subject.to_le_bytes());
-        fields[16..24].copy_from_slice(&header.seq.0.to_le_bytes());
-        fields[24..32].copy_from_slice(&time.as_millis().to_le_bytes());
-        fields[32..36].copy_from_slice(&body_crc.to_le_bytes());
-        fields[36..40].copy_from_slice(&u32_of(head_bytes).to_le_bytes());
-        let crc = header_crc(fields);
-        fields[4..8].copy_from_slice(&crc.to_le_bytes());
+        header.finish(&mut out[start..], time, body_crc, head_bytes);
+    }
+
+    /// Appends the record of a message that was published before, as it stood in the journal.
+    pub(in crate::engine) fn encode_kept(kind: Kind, topic: TopicId, seq: Seq, kept: &Kept, out: &mut Vec<u8>) {
+        let kind = match kind {
+            Kind::Visible => kind::PUBLISHED,
+            Kind::Delayed => kind::DELAYED,
+        };
+        let start = out.len();
+        out.resize(start + HEADER_BYTES, 0);
+        out.extend_from_slice(&kept.head);
+        out.extend_from_slice(&kept.message.payload);
+        let header = Header { kind, flags: 0, subject: topic.0, seq };
+        header.finish(&mut out[start..], kept.message.published_at, kept.body_crc, kept.head.len());
     }
 
     fn message(&self) -> Option<&Sealed> {

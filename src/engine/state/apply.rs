@@ -1,11 +1,12 @@
 //! Applying a record: the only way in which the state changes.
 
-use std::sync::Arc;
-
 use super::{Import, Meaning, Queue, State, queue::Held, topic::Topic};
 use crate::{
-    engine::{journal::Record, sealed::Sealed},
-    model::{Attempt, Message, Name, QueueId, Seq, Timestamp, TopicId},
+    engine::{
+        journal::Record,
+        sealed::{Kept, Sealed},
+    },
+    model::{Attempt, Name, QueueId, Seq, Timestamp, TopicId},
 };
 
 /// A record that does not fit the state it is applied to: the journal is not one that this engine wrote.
@@ -85,8 +86,11 @@ impl State {
             self.deadlines.retain(|(_, of, _)| *of != queue_id);
         }
         for (seq, due) in topic.delayed {
-            self.delayed.remove(&(due, id, seq));
+            let kept = self.delayed.remove(&(due, id, seq));
+            kept.iter().for_each(|kept| self.segments.left(kept));
         }
+        topic.log.iter_from(Seq(0)).for_each(|(_, kept)| self.segments.left(kept));
+        self.unsaved_topics.remove(&id);
         self.dedup.forget_topic(id);
         Ok(())
     }
@@ -111,7 +115,14 @@ impl State {
         if service.is_some() && self.names.insert(name.clone(), Meaning::Subscription(id)).is_some() {
             return Err(Inconsistent("two things of one name"));
         }
-        self.queues.push(Some(Queue::new(name, topic_id, service, start)));
+        let mut queue = Queue::new(name, topic_id, service, start);
+        if let Some(Some(topic)) = self.topics.get(topic_id.0 as usize)
+            && start != topic.log.next
+        {
+            let others = topic.queues.iter().filter_map(|other| Some(self.queue(*other)?.cursor()));
+            queue = queue.beside(others, &topic.log);
+        }
+        self.queues.push(Some(queue));
         self.stir(id);
         Ok(())
     }
@@ -119,16 +130,17 @@ impl State {
     fn publish(&mut self, id: TopicId, seq: Seq, message: Sealed) -> Result<()> {
         let now = self.time;
         self.dedup.remember(id, &message, now);
-        self.append(id, seq, |topic| message.into_message(topic, now))
+        self.append(id, seq, |topic| message.into_kept(topic, now))
     }
 
     /// Puts a message at the end of its topic.
-    fn append(&mut self, id: TopicId, seq: Seq, message: impl FnOnce(Name) -> Message) -> Result<()> {
+    fn append(&mut self, id: TopicId, seq: Seq, kept: impl FnOnce(Name) -> Kept) -> Result<()> {
         let topic = self.topic_mut(id)?;
-        let message = Arc::new(message(topic.name.clone()));
-        if topic.log.push(message, topic.queues.len()) != seq {
+        let kept = kept(topic.name.clone());
+        if topic.log.push(kept, topic.queues.len()) != seq {
             return Err(Inconsistent("a message out of order"));
         }
+        self.unsaved_topics.insert(id);
         self.stir_all(id);
         Ok(())
     }
@@ -143,8 +155,9 @@ impl State {
         }
         topic.next_delayed = seq.next();
         topic.delayed.insert(seq, due);
-        let message = message.into_message(topic.name.clone(), now);
-        self.delayed.insert((due, id, seq), Arc::new(message));
+        let kept = message.into_kept(topic.name.clone(), now);
+        self.delayed.insert((due, id, seq), kept);
+        self.unsaved_topics.insert(id);
         Ok(())
     }
 
@@ -152,28 +165,26 @@ impl State {
         let mut place = first;
         for seq in delayed {
             let due = self.topic_mut(id)?.delayed.remove(seq);
-            let message = due.and_then(|due| self.delayed.remove(&(due, id, *seq)));
-            let message = message.ok_or(Inconsistent("an unknown delayed message"))?;
-            let topic = self.topic_mut(id)?;
-            if topic.log.push(message, topic.queues.len()) != place {
-                return Err(Inconsistent("a message out of order"));
-            }
+            let kept = due.and_then(|due| self.delayed.remove(&(due, id, *seq)));
+            let kept = kept.ok_or(Inconsistent("an unknown delayed message"))?;
+            self.segments.left(&kept);
+            self.append(id, place, |_| Kept { segment: None, ..kept })?;
             place = place.next();
         }
-        self.stir_all(id);
         Ok(())
     }
 
     fn finish(&mut self, id: QueueId, seqs: &[Seq]) -> Result<()> {
-        let mut ended = Vec::new();
+        let (mut ended, mut freed) = (Vec::new(), Vec::new());
         let (queue, topic) = self.queue_mut(id)?;
         for seq in seqs {
             if let Some(held) = queue.take(*seq, &topic.log) {
                 ended.push((held.deadline, id, *seq));
             }
-            topic.log.release(*seq);
+            freed.extend(topic.log.release(*seq));
         }
         self.forget_deadlines(&ended);
+        freed.iter().for_each(|kept| self.segments.left(kept));
         Ok(())
     }
 
@@ -200,7 +211,7 @@ impl State {
         let now = self.time;
         for (id, message) in import.messages {
             let seq = self.topic_mut(id)?.log.next;
-            self.append(id, seq, |topic| message.into_message(topic, now))?;
+            self.append(id, seq, |topic| message.into_kept(topic, now))?;
         }
         self.imported.insert(source);
         Ok(())

@@ -46,6 +46,18 @@ pub(in crate::engine) enum Seen {
     Other,
 }
 
+/// A dedup id as a checkpoint writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) struct Remembered<'a> {
+    pub(in crate::engine) topic: TopicId,
+    pub(in crate::engine) id: &'a str,
+    pub(in crate::engine) message: MessageId,
+    /// Length and checksum of the payload.
+    pub(in crate::engine) bytes: u64,
+    pub(in crate::engine) crc: u32,
+    pub(in crate::engine) end: Timestamp,
+}
+
 impl DedupWindow {
     /// Looks the message's dedup id up, as of `now`.
     pub(in crate::engine) fn look_up(&self, topic: TopicId, message: &Sealed, now: Timestamp) -> Seen {
@@ -87,6 +99,26 @@ impl DedupWindow {
             let over = self.ends.iter().take_while(|(end, ..)| *end <= now).count();
             self.uses.len() - over + more <= max
         }
+    }
+
+    /// Every id that is remembered, for a checkpoint.
+    pub(in crate::engine) fn uses(&self) -> impl ExactSizeIterator<Item = Remembered<'_>> {
+        self.uses.iter().map(|((topic, id), used)| Remembered {
+            topic: *topic,
+            id,
+            message: used.message,
+            bytes: used.content.bytes as u64,
+            crc: used.content.crc,
+            end: used.end,
+        })
+    }
+
+    /// Remembers an id as a checkpoint did.
+    pub(super) fn restore(&mut self, used: &Remembered<'_>) {
+        let content = Content { bytes: usize::try_from(used.bytes).unwrap_or(usize::MAX), crc: used.crc };
+        let key = (used.topic, used.id.to_owned());
+        self.ends.insert((used.end, used.topic, used.id.to_owned()));
+        self.uses.insert(key, Use { message: used.message, content, end: used.end });
     }
 
     /// What decides about its future, for comparing two states.

@@ -7,22 +7,24 @@
 mod apply;
 mod dedup;
 mod queue;
+mod saved;
 mod topic;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
 };
 
 pub(in crate::engine) use self::{
-    dedup::{DedupWindow, Seen},
-    queue::Queue,
+    apply::Inconsistent,
+    dedup::{DedupWindow, Remembered, Seen},
+    queue::{Held, Queue},
+    saved::{Piece, Segments},
     topic::Topic,
 };
 use crate::{
-    engine::sealed::Sealed,
-    model::{Message, Name, QueueId, Seq, Timestamp, TopicId},
+    engine::sealed::{Kept, Sealed},
+    model::{Name, QueueId, Seq, Timestamp, TopicId},
 };
 
 /// Everything the broker knows.
@@ -36,13 +38,16 @@ pub(in crate::engine) struct State {
     queues: Vec<Option<Queue>>,
     names: HashMap<Name, Meaning>,
     /// What becomes visible later, by when.
-    pub(in crate::engine) delayed: BTreeMap<(Timestamp, TopicId, Seq), Arc<Message>>,
+    pub(in crate::engine) delayed: BTreeMap<(Timestamp, TopicId, Seq), Kept>,
     /// When each lease ends.
     pub(in crate::engine) deadlines: BTreeSet<(Timestamp, QueueId, Seq)>,
     pub(in crate::engine) dedup: DedupWindow,
     import: Option<Import>,
     /// The files that have been taken over.
     pub(in crate::engine) imported: BTreeSet<String>,
+    /// Topics that got messages since the last checkpoint began. Like `segments`, not part of what replaying restores.
+    unsaved_topics: BTreeSet<TopicId>,
+    segments: Segments,
     /// Queues that got something to deliver since the list was last taken. Not part of the durable state.
     stirred: Vec<QueueId>,
 }
@@ -127,16 +132,16 @@ impl State {
             let Some(topic) = topic else { continue };
             (id, &topic.name, &topic.queues, topic.own, topic.is_inbox).hash(&mut hasher);
             (topic.log.next, topic.next_delayed).hash(&mut hasher);
-            for (seq, message) in topic.log.iter_from(Seq(0)) {
-                (seq, message.id, &message.payload, message.expires_at).hash(&mut hasher);
+            for (seq, kept) in topic.log.iter_from(Seq(0)) {
+                (seq, kept.message.id, &kept.message.payload, kept.message.expires_at).hash(&mut hasher);
             }
         }
         for (id, queue) in self.queues.iter().enumerate() {
             let Some(queue) = queue else { continue };
             (id, &queue.name, queue.topic, &queue.service, queue.fingerprint()).hash(&mut hasher);
         }
-        for (key, message) in &self.delayed {
-            (key, message.id).hash(&mut hasher);
+        for (key, kept) in &self.delayed {
+            (key, kept.message.id).hash(&mut hasher);
         }
         self.deadlines.hash(&mut hasher);
         self.imported.hash(&mut hasher);

@@ -43,6 +43,41 @@ impl Queue {
         Self { name, topic, service, cursor: start, back: BTreeMap::new(), held: BTreeMap::new(), is_stirred: false }
     }
 
+    /// A queue that begins where the slowest of `others` is: it wants whatever one of them still wants.
+    pub(super) fn beside(mut self, others: impl Iterator<Item = Seq>, log: &Log) -> Self {
+        if let Some(slowest) = others.min() {
+            let before = log.iter_from(self.cursor).take_while(|(seq, _)| *seq < slowest);
+            self.back = before.map(|(seq, _)| (seq, Attempt(0))).collect();
+            self.cursor = self.cursor.max(slowest);
+        }
+        self
+    }
+
+    /// The first message that was never handed out.
+    pub(in crate::engine) fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    /// Messages that were given back, with the number of deliveries so far.
+    pub(in crate::engine) fn back(&self) -> &BTreeMap<Seq, Attempt> {
+        &self.back
+    }
+
+    /// Messages that consumers hold.
+    pub(in crate::engine) fn all_held(&self) -> &BTreeMap<Seq, Held> {
+        &self.held
+    }
+
+    /// A queue as a checkpoint left it.
+    pub(super) fn restored(self, back: BTreeMap<Seq, Attempt>, held: BTreeMap<Seq, Held>) -> Self {
+        Self { back, held, ..self }
+    }
+
+    /// Whether it is not done with the message.
+    pub(super) fn wants(&self, seq: Seq) -> bool {
+        seq >= self.cursor || self.back.contains_key(&seq) || self.held.contains_key(&seq)
+    }
+
     /// The messages that can be handed out, in order, each with the number of its next delivery.
     pub(in crate::engine) fn ready<'a>(&'a self, log: &'a Log) -> impl Iterator<Item = (Seq, Attempt)> + 'a {
         let back = self.back.iter().map(|(seq, attempts)| (*seq, attempts.next()));

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{Message, Name, QueueId, Seq, Timestamp};
+use crate::{
+    engine::sealed::Kept,
+    model::{Message, Name, QueueId, Seq, Timestamp},
+};
 
 /// A named, ordered log of messages.
 #[derive(Debug)]
@@ -23,7 +26,11 @@ pub(in crate::engine) struct Topic {
     /// The number of the next delayed message.
     pub(in crate::engine) next_delayed: Seq,
     /// When each of the delayed messages becomes visible.
-    pub(super) delayed: BTreeMap<Seq, Timestamp>,
+    pub(in crate::engine) delayed: BTreeMap<Seq, Timestamp>,
+    /// From here on, messages were published since the last checkpoint began.
+    pub(in crate::engine) unsaved: Seq,
+    /// The same for its delayed messages.
+    pub(in crate::engine) unsaved_delayed: Seq,
 }
 
 impl Topic {
@@ -37,6 +44,8 @@ impl Topic {
             log: Log::default(),
             next_delayed: Seq(0),
             delayed: BTreeMap::new(),
+            unsaved: Seq(0),
+            unsaved_delayed: Seq(0),
         }
     }
 
@@ -63,20 +72,20 @@ pub(in crate::engine) struct Log {
 
 #[derive(Debug)]
 struct Slot {
-    message: Arc<Message>,
+    kept: Kept,
     /// How many queues are not done with it.
     holders: u32,
 }
 
 impl Log {
     /// Appends a message for `holders` queues; with none it is kept until the first queue comes.
-    pub(super) fn push(&mut self, message: Arc<Message>, holders: usize) -> Seq {
+    pub(super) fn push(&mut self, kept: Kept, holders: usize) -> Seq {
         let seq = self.next;
         if self.slots.is_empty() {
             self.base = seq.0;
         }
         let holders = u32::try_from(holders).expect("queues are bounded far below 2^32");
-        self.slots.push_back(Some(Slot { message, holders }));
+        self.slots.push_back(Some(Slot { kept, holders }));
         self.next = seq.next();
         seq
     }
@@ -88,23 +97,55 @@ impl Log {
         }
     }
 
-    /// One queue fewer wants the message.
-    pub(super) fn release(&mut self, seq: Seq) {
-        let Some(place) = self.place(seq) else { return };
-        let Some(slot) = &mut self.slots[place] else { return };
+    /// One queue fewer wants the message; answers it if that was the last one.
+    pub(super) fn release(&mut self, seq: Seq) -> Option<Kept> {
+        let place = self.place(seq)?;
+        let slot = self.slots[place].as_mut()?;
         slot.holders = slot.holders.saturating_sub(1);
         if slot.holders > 0 {
-            return;
+            return None;
         }
-        self.slots[place] = None;
+        let freed = self.slots[place].take().map(|slot| slot.kept);
         while let Some(None) = self.slots.front() {
             self.slots.pop_front();
             self.base += 1;
         }
+        freed
     }
 
     pub(in crate::engine) fn get(&self, seq: Seq) -> Option<&Arc<Message>> {
-        self.slots[self.place(seq)?].as_ref().map(|slot| &slot.message)
+        self.kept(seq).map(|kept| &kept.message)
+    }
+
+    pub(in crate::engine) fn kept(&self, seq: Seq) -> Option<&Kept> {
+        self.slots[self.place(seq)?].as_ref().map(|slot| &slot.kept)
+    }
+
+    pub(super) fn kept_mut(&mut self, seq: Seq) -> Option<&mut Kept> {
+        let place = self.place(seq)?;
+        self.slots[place].as_mut().map(|slot| &mut slot.kept)
+    }
+
+    /// A log as a checkpoint left it: messages in order, each with the number of queues that are not done with it.
+    pub(super) fn restored(next: Seq, messages: impl IntoIterator<Item = (Seq, Kept, usize)>) -> Self {
+        let mut log = Self { base: next.0, slots: VecDeque::new(), next };
+        for (seq, kept, holders) in messages {
+            if log.slots.is_empty() {
+                log.base = seq.0;
+            }
+            while log.base + (log.slots.len() as u64) < seq.0 {
+                log.slots.push_back(None);
+            }
+            let holders = u32::try_from(holders).expect("queues are bounded far below 2^32");
+            log.slots.push_back(Some(Slot { kept, holders }));
+        }
+        // Those behind the last one that is kept were done with: their places are not given again.
+        if !log.slots.is_empty() {
+            while log.base + (log.slots.len() as u64) < next.0 {
+                log.slots.push_back(None);
+            }
+        }
+        log
     }
 
     /// The earliest message still kept; the place of the next one if there is none.
@@ -113,13 +154,13 @@ impl Log {
     }
 
     /// The messages from `from` on, in order.
-    pub(in crate::engine) fn iter_from(&self, from: Seq) -> impl Iterator<Item = (Seq, &Arc<Message>)> {
+    pub(in crate::engine) fn iter_from(&self, from: Seq) -> impl Iterator<Item = (Seq, &Kept)> {
         let skip = usize::try_from(from.0.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.slots.len());
         let base = self.base;
         self.slots
             .range(skip..)
             .enumerate()
-            .filter_map(move |(i, slot)| slot.as_ref().map(|s| (Seq(base + (skip + i) as u64), &s.message)))
+            .filter_map(move |(i, slot)| slot.as_ref().map(|s| (Seq(base + (skip + i) as u64), &s.kept)))
     }
 
     /// How many messages are kept.
@@ -135,20 +176,16 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{MessageId, Properties};
+    use crate::{engine::sealed::Sealed, model::Draft};
 
-    fn message(text: &'static str) -> Arc<Message> {
-        Arc::new(Message {
-            id: MessageId::generate(),
-            topic: Name::parse("t").expect("valid"),
-            payload: Bytes::from_static(text.as_bytes()),
-            properties: Properties::default(),
-            published_at: Timestamp::EPOCH,
-            expires_at: None,
-        })
+    fn message(text: &'static str) -> Kept {
+        let draft = Draft { payload: Bytes::from_static(text.as_bytes()), ..Draft::default() };
+        Sealed::new(draft, Duration::ZERO).into_kept(Name::parse("t").expect("valid"), Timestamp::EPOCH)
     }
 
     fn kept(log: &Log) -> Vec<u64> {

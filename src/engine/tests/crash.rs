@@ -16,9 +16,10 @@ use super::{AckMode, Draft, draft, name};
 use crate::{
     engine::{
         OpenError,
+        checkpoint::CheckpointStore,
         disk::sim::{Dice, Lies, SimDisk, World},
         journal::{
-            FrameBuf, Journal as _, Position, RecordIter,
+            FrameBuf, Journal as _, RecordIter,
             file::{self, FileJournal},
         },
         sealed::Sealed,
@@ -31,8 +32,8 @@ use crate::{
 const DIR: &str = "store";
 /// Files so small that every life fills some: a header and seven pages.
 const FILE_BYTES: u64 = 32 << 10;
-/// Operations on the disk that one life may take; the rest is left to the next one.
-const FRAMES_PER_LIFE: usize = 12;
+/// Frames of one life, at most; enough for checkpoints.
+const FRAMES_PER_LIFE: usize = 30;
 const LIVES_PER_RUN: usize = 4;
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -43,14 +44,16 @@ fn setting(name: &str, default: u64) -> u64 {
 /// An open store with the state that it came to.
 struct Life {
     journal: FileJournal,
+    checkpoints: CheckpointStore,
     state: State,
 }
 
 fn recover(disk: &SimDisk) -> Result<Life, OpenError> {
     let options = file::Options { file_bytes: FILE_BYTES };
     let mut journal = FileJournal::open(Path::new(DIR), options, Arc::new(disk.clone()))?;
-    let mut state = State::default();
-    journal.read(Position::START, &mut |_, records| {
+    let store = journal.store_uuid();
+    let (checkpoints, mut state, position) = CheckpointStore::open(Arc::new(disk.clone()), Path::new(DIR), store)?;
+    journal.read(position, &mut |_, records| {
         for record in RecordIter::new(records) {
             let (time, record) = record.expect("the records of a whole frame can be read");
             state.apply(time, record).expect("what was once applied can be applied again");
@@ -59,7 +62,7 @@ fn recover(disk: &SimDisk) -> Result<Life, OpenError> {
     })?;
     journal.settle();
     journal.hold();
-    Ok(Life { journal, state })
+    Ok(Life { journal, checkpoints, state })
 }
 
 /// What is known of the store's past: the digest after each frame, and how many of them are acknowledged.
@@ -73,31 +76,48 @@ struct Run {
     dice: Dice,
     past: Past,
     images: u64,
-    lies: Lies,
+    checkpoints: u64,
+    bug: Bug,
+}
+
+/// What is broken on purpose, to see that somebody notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bug {
+    None,
+    /// An answer does not wait for the sync.
+    AckBeforeSync,
+    /// Names are not made durable.
+    NoFolderSync,
+    /// The journal is cut off before the checkpoint that covers it is written.
+    TrimBeforeCheckpoint,
+}
+
+impl Bug {
+    fn lies(self) -> Lies {
+        Lies { syncs: self == Self::AckBeforeSync, folder_syncs: self == Self::NoFolderSync }
+    }
 }
 
 impl Run {
-    fn new(seed: u64, lies: Lies) -> Self {
+    fn new(seed: u64, bug: Bug) -> Self {
         let past = Past { digests: vec![State::default().digest()], acknowledged: 0 };
-        Self { dice: Dice::new(seed), past, images: 0, lies }
+        Self { dice: Dice::new(seed), past, images: 0, checkpoints: 0, bug }
     }
 
     /// Lives the chain; what is wrong, if anything is.
     fn live(&mut self, images_per_moment: usize) -> Result<(), String> {
-        let mut disk = SimDisk::with_folder(Path::new(DIR));
-        if self.lies != Lies::default() {
-            disk = SimDisk::new(disk.take_moments().pop().expect("now").0, self.lies);
-        }
+        let empty = SimDisk::with_folder(Path::new(DIR)).take_moments().pop().expect("now").0;
+        let mut disk = SimDisk::new(empty, self.bug.lies());
         for life in 0..LIVES_PER_RUN {
             disk.note(self.past.acknowledged);
-            let Life { mut journal, mut state } = recover(&disk).map_err(|e| format!("life {life}: {e}"))?;
-            let at = self.find(&state, self.past.acknowledged).map_err(|e| format!("life {life}: {e}"))?;
+            let mut open = recover(&disk).map_err(|e| format!("life {life}: {e}"))?;
+            let at = self.find(&open.state, self.past.acknowledged).map_err(|e| format!("life {life}: {e}"))?;
             // What was read is durable now, and what came after it never was.
             self.past.digests.truncate(at + 1);
             self.past.acknowledged = at;
             disk.note(at);
-            self.work(&disk, &mut journal, &mut state)?;
-            drop(journal);
+            self.work(&disk, &mut open)?;
+            drop(open);
             let moments = disk.take_moments();
             for (world, acknowledged) in &moments {
                 for _ in 0..images_per_moment {
@@ -106,13 +126,14 @@ impl Run {
             }
             let (world, acknowledged) = &moments[self.dice.below(moments.len())];
             self.past.acknowledged = *acknowledged;
-            disk = SimDisk::new(world.crash(&mut self.dice), self.lies);
+            disk = SimDisk::new(world.crash(&mut self.dice), self.bug.lies());
         }
         Ok(())
     }
 
     /// Some frames of random requests.
-    fn work(&mut self, disk: &SimDisk, journal: &mut FileJournal, state: &mut State) -> Result<(), String> {
+    fn work(&mut self, disk: &SimDisk, open: &mut Life) -> Result<(), String> {
+        let Life { journal, checkpoints, state } = open;
         let mut frame = FrameBuf::new();
         let mut leases = Vec::new();
         let mut now = state.time.max(Timestamp::from_millis(1_800_000_000_000));
@@ -133,6 +154,18 @@ impl Run {
             disk.note(self.past.acknowledged);
             if self.dice.below(3) == 0 {
                 journal.idle();
+            }
+            if journal.is_long() && self.dice.below(2) == 0 {
+                self.checkpoints += 1;
+                let job = checkpoints.begin(state, journal.end());
+                if self.bug == Bug::TrimBeforeCheckpoint {
+                    journal.trim(journal.end()).map_err(|e| e.to_string())?;
+                    journal.settle();
+                }
+                let written = job.run().map_err(|failed| failed.error.to_string())?;
+                let position = checkpoints.finish(state, written);
+                journal.trim(position).map_err(|e| e.to_string())?;
+                journal.settle();
             }
         }
         Ok(())
@@ -203,44 +236,54 @@ impl Run {
 }
 
 /// Runs until that many images were looked at.
-fn hunt(images: u64, lies: Lies) -> Result<u64, String> {
-    let (first, mut seen) = (setting("CAMPANILE_CRASH_SEED", 1), 0);
+fn hunt(images: u64, bug: Bug) -> Result<(u64, u64), String> {
+    let (first, mut seen, mut checkpoints) = (setting("CAMPANILE_CRASH_SEED", 1), 0, 0);
     for seed in first.. {
         if seen >= images {
             break;
         }
-        let mut run = Run::new(seed, lies);
+        let mut run = Run::new(seed, bug);
         run.live(2).map_err(|problem| format!("CAMPANILE_CRASH_SEED={seed}: {problem}"))?;
         seen += run.images;
+        checkpoints += run.checkpoints;
     }
-    Ok(seen)
+    Ok((seen, checkpoints))
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_whatever_a_power_loss_leaves_behind() {
     let images = setting("CAMPANILE_CRASH_IMAGES", 20_000);
-    match hunt(images, Lies::default()) {
-        Ok(seen) => println!("{seen} images of crashes, no violation"),
+    match hunt(images, Bug::None) {
+        Ok((seen, checkpoints)) => {
+            println!("{seen} images of crashes, {checkpoints} checkpoints, no violation");
+            assert!(checkpoints > 0, "no checkpoint was hit");
+        }
         Err(violation) => panic!("{violation}"),
     }
 }
 
 #[test]
 fn an_ack_before_the_sync_is_caught() {
-    let violation = hunt(2000, Lies { syncs: true, ..Lies::default() });
+    let violation = hunt(2000, Bug::AckBeforeSync);
     assert!(violation.is_err(), "{violation:?}");
 }
 
 #[test]
 fn a_folder_that_is_not_synced_is_caught() {
-    let violation = hunt(2000, Lies { folder_syncs: true, ..Lies::default() });
+    let violation = hunt(2000, Bug::NoFolderSync);
+    assert!(violation.is_err(), "{violation:?}");
+}
+
+#[test]
+fn a_journal_that_is_cut_off_before_its_checkpoint_is_caught() {
+    let violation = hunt(20_000, Bug::TrimBeforeCheckpoint);
     assert!(violation.is_err(), "{violation:?}");
 }
 
 #[test]
 fn a_run_can_be_repeated_from_its_seed() {
     let images = |seed| {
-        let mut run = Run::new(seed, Lies::default());
+        let mut run = Run::new(seed, Bug::None);
         run.live(2).map(|()| run.images)
     };
     assert_eq!(images(7), images(7));

@@ -1,5 +1,6 @@
 //! The engine through its public face, over a real directory, with the clock moved instead of waited for.
 
+mod checkpoints;
 mod crash;
 mod delivery;
 mod failure;

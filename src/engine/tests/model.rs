@@ -147,6 +147,9 @@ type Leased = ((usize, Option<usize>), usize, u32, AckId);
 
 async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let (mut bench, mut model) = (Bench::new(), Model::default());
+    // So small that there are checkpoints.
+    bench.options.journal_file_bytes = 32 << 10;
+    bench.restart().await;
     let mut leases: Vec<Leased> = Vec::new();
     let mut published = 0;
     for op in ops {

@@ -180,6 +180,10 @@ impl Journal for FileJournal {
         })
     }
 
+    fn is_long(&self) -> bool {
+        matches!(&self.state, State::Writing(writer) if writer.is_long())
+    }
+
     fn idle(&mut self) {
         // A mark that fails fails the next append: that is where somebody is there to be told.
         if let State::Writing(writer) = &mut self.state

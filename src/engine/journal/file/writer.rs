@@ -15,6 +15,8 @@ use super::{
 };
 
 const HEADER_BYTES: usize = FrameBuf::HEADER_BYTES;
+/// With the file that is appended to and the one that is prepared, this makes a ring of four or five files.
+const SEALED_MAX: usize = 3;
 const PAGE: usize = PAGE_BYTES as usize;
 
 /// The end of a journal that has been read.
@@ -63,6 +65,11 @@ impl Writer {
 
     pub(super) fn end(&self) -> Position {
         self.end
+    }
+
+    /// Enough full files are behind it that a checkpoint is worth its while.
+    pub(super) fn is_long(&self) -> bool {
+        self.sealed.len() >= SEALED_MAX
     }
 
     /// Nothing has been appended yet.

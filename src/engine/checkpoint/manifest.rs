@@ -1,0 +1,294 @@
+//! The bytes of a manifest.
+//!
+//! ```text
+//! 0        8         12     16           32         40          44
+//! | magic  | version | crc  | store uuid | position | next seg. | body …
+//! ```
+//!
+//! All numbers are little-endian. *crc* is the CRC-32C of everything after it; *next seg.* the id that no segment has had
+//! yet. The body is, one after the other, each with its count (u32) before it: topics, queues, dedup ids, imported files,
+//! segments.
+
+use uuid::Uuid;
+
+use super::{DedupEntry, Manifest, QueueEntry, SegmentEntry, SegmentId, TopicEntry};
+use crate::{
+    engine::{
+        journal::{
+            Position,
+            wire::{Reader, put_text},
+        },
+        state::Held,
+    },
+    model::{Attempt, MessageId, Name, Seq, Timestamp, TopicId},
+};
+
+const MAGIC: [u8; 8] = *b"CPMANIF\n";
+const VERSION: u32 = 1;
+/// Where what the checksum covers begins.
+const COVERED_FROM: usize = 16;
+
+/// A manifest with what it is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) store: Uuid,
+    /// Replaying begins here.
+    pub(super) position: Position,
+    pub(super) next_segment: SegmentId,
+    pub(super) manifest: Manifest,
+}
+
+impl Bound {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(4096);
+        out.extend_from_slice(&MAGIC);
+        put_u32(&mut out, VERSION);
+        put_u32(&mut out, 0);
+        out.extend_from_slice(self.store.as_bytes());
+        put_u64(&mut out, self.position.0);
+        put_u32(&mut out, self.next_segment.0);
+        encode_body(&mut out, &self.manifest);
+        let crc = crc32c::crc32c(&out[COVERED_FROM..]);
+        out[12..16].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// # Errors
+    /// What does not hold.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let mut reader = Reader::new(bytes);
+        if reader.array()? != MAGIC {
+            return Err("it does not begin as one");
+        }
+        if reader.u32()? != VERSION {
+            return Err("its format version is not known here");
+        }
+        let crc = reader.u32()?;
+        if crc != crc32c::crc32c(&bytes[COVERED_FROM..]) {
+            return Err("its checksum does not match");
+        }
+        let store = Uuid::from_bytes(reader.array()?);
+        let position = Position(reader.u64()?);
+        let next_segment = SegmentId(reader.u32()?);
+        let manifest = decode_body(&mut reader)?;
+        reader.finish()?;
+        Ok(Self { store, position, next_segment, manifest })
+    }
+}
+
+fn encode_body(out: &mut Vec<u8>, manifest: &Manifest) {
+    put_u64(out, manifest.time.as_millis());
+    put_list(out, &manifest.topics, |out, entry| put_entry(out, entry.as_ref(), put_topic));
+    put_list(out, &manifest.queues, |out, entry| put_entry(out, entry.as_ref(), put_queue));
+    put_list(out, &manifest.dedup, put_dedup);
+    put_list(out, &manifest.imported, |out, source| put_text(out, source));
+    put_list(out, &manifest.segments, |out, segment| {
+        put_u32(out, segment.id.0);
+        put_u64(out, segment.bytes);
+    });
+}
+
+fn decode_body(reader: &mut Reader<'_>) -> Result<Manifest, &'static str> {
+    Ok(Manifest {
+        time: take_time(reader)?,
+        topics: take_list(reader, |reader| take_entry(reader, take_topic))?,
+        queues: take_list(reader, |reader| take_entry(reader, take_queue))?,
+        dedup: take_list(reader, take_dedup)?,
+        imported: take_list(reader, Reader::text)?,
+        segments: take_list(reader, |reader| Ok(SegmentEntry { id: SegmentId(reader.u32()?), bytes: reader.u64()? }))?,
+    })
+}
+
+fn put_topic(out: &mut Vec<u8>, topic: &TopicEntry) {
+    put_text(out, topic.name.as_str());
+    out.push(u8::from(topic.is_inbox));
+    put_u64(out, topic.next.0);
+    put_u64(out, topic.next_delayed.0);
+    put_list(out, &topic.delayed, |out, (seq, due)| {
+        put_u64(out, seq.0);
+        put_u64(out, due.as_millis());
+    });
+}
+
+fn take_topic(reader: &mut Reader<'_>) -> Result<TopicEntry, &'static str> {
+    Ok(TopicEntry {
+        name: reader.name()?,
+        is_inbox: reader.u8()? != 0,
+        next: take_seq(reader)?,
+        next_delayed: take_seq(reader)?,
+        delayed: take_list(reader, |reader| Ok((take_seq(reader)?, take_time(reader)?)))?,
+    })
+}
+
+fn put_queue(out: &mut Vec<u8>, queue: &QueueEntry) {
+    put_u32(out, queue.topic.0);
+    put_text(out, queue.service.as_ref().map_or("", Name::as_str));
+    put_u64(out, queue.cursor.0);
+    put_list(out, &queue.back, |out, (seq, attempt)| {
+        put_u64(out, seq.0);
+        put_u32(out, attempt.0);
+    });
+    put_list(out, &queue.held, |out, (seq, held)| {
+        put_u64(out, seq.0);
+        put_u32(out, held.attempt.0);
+        put_u64(out, held.deadline.as_millis());
+    });
+}
+
+fn take_queue(reader: &mut Reader<'_>) -> Result<QueueEntry, &'static str> {
+    Ok(QueueEntry {
+        topic: TopicId(reader.u32()?),
+        service: reader.optional_name()?,
+        cursor: take_seq(reader)?,
+        back: take_list(reader, |reader| Ok((take_seq(reader)?, Attempt(reader.u32()?))))?,
+        held: take_list(reader, |reader| {
+            let (seq, attempt) = (take_seq(reader)?, Attempt(reader.u32()?));
+            Ok((seq, Held { attempt, deadline: take_time(reader)? }))
+        })?,
+    })
+}
+
+fn put_dedup(out: &mut Vec<u8>, used: &DedupEntry) {
+    put_u32(out, used.topic.0);
+    put_text(out, &used.id);
+    out.extend_from_slice(used.message.0.as_bytes());
+    put_u64(out, used.bytes);
+    put_u32(out, used.crc);
+    put_u64(out, used.end.as_millis());
+}
+
+fn take_dedup(reader: &mut Reader<'_>) -> Result<DedupEntry, &'static str> {
+    Ok(DedupEntry {
+        topic: TopicId(reader.u32()?),
+        id: reader.text()?,
+        message: MessageId(Uuid::from_bytes(reader.array()?)),
+        bytes: reader.u64()?,
+        crc: reader.u32()?,
+        end: take_time(reader)?,
+    })
+}
+
+fn put_u32(out: &mut Vec<u8>, number: u32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn take_seq(reader: &mut Reader<'_>) -> Result<Seq, &'static str> {
+    reader.u64().map(Seq)
+}
+
+fn take_time(reader: &mut Reader<'_>) -> Result<Timestamp, &'static str> {
+    reader.u64().map(Timestamp::from_millis)
+}
+
+fn put_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut put: impl FnMut(&mut Vec<u8>, T)) {
+    let at = out.len();
+    put_u32(out, 0);
+    let mut count: u32 = 0;
+    for item in items {
+        put(out, item);
+        count += 1;
+    }
+    out[at..at + 4].copy_from_slice(&count.to_le_bytes());
+}
+
+/// Grows with what is read, not with what the count says.
+fn take_list<'a, T, C: FromIterator<T>>(
+    reader: &mut Reader<'a>,
+    mut take: impl FnMut(&mut Reader<'a>) -> Result<T, &'static str>,
+) -> Result<C, &'static str> {
+    let count = reader.u32()?;
+    (0..count).map(|_| take(reader)).collect()
+}
+
+fn put_entry<T>(out: &mut Vec<u8>, entry: Option<&T>, put: impl FnOnce(&mut Vec<u8>, &T)) {
+    out.push(u8::from(entry.is_some()));
+    if let Some(entry) = entry {
+        put(out, entry);
+    }
+}
+
+fn take_entry<'a, T>(
+    reader: &mut Reader<'a>,
+    take: impl FnOnce(&mut Reader<'a>) -> Result<T, &'static str>,
+) -> Result<Option<T>, &'static str> {
+    match reader.u8()? {
+        0 => Ok(None),
+        1 => take(reader).map(Some),
+        _ => Err("it has an entry that is neither there nor not"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn example() -> Bound {
+        let name = |text| Name::parse(text).expect("valid");
+        let topic = TopicEntry {
+            name: name("a.b"),
+            is_inbox: true,
+            next: Seq(7),
+            next_delayed: Seq(2),
+            delayed: BTreeMap::from([(Seq(1), Timestamp::from_millis(99))]),
+        };
+        let queue = QueueEntry {
+            topic: TopicId(1),
+            service: Some(name("s")),
+            cursor: Seq(5),
+            back: BTreeMap::from([(Seq(1), Attempt(2)), (Seq(3), Attempt(0))]),
+            held: BTreeMap::from([(Seq(4), Held { attempt: Attempt(1), deadline: Timestamp::from_millis(5) })]),
+        };
+        let dedup = DedupEntry {
+            topic: TopicId(1),
+            id: "once".into(),
+            message: MessageId(Uuid::from_u128(5)),
+            bytes: 3,
+            crc: 4,
+            end: Timestamp::from_millis(8),
+        };
+        let manifest = Manifest {
+            time: Timestamp::from_millis(1234),
+            topics: vec![None, Some(topic)],
+            queues: vec![Some(queue), None],
+            dedup: vec![dedup],
+            imported: vec!["x.jsonl".into()],
+            segments: vec![SegmentEntry { id: SegmentId(3), bytes: 4096 }],
+        };
+        Bound { store: Uuid::from_u128(9), position: Position(77), next_segment: SegmentId(4), manifest }
+    }
+
+    #[test]
+    fn a_manifest_comes_back_as_it_went() {
+        assert_eq!(Bound::decode(&example().encode()), Ok(example()));
+    }
+
+    #[test]
+    fn any_changed_byte_and_any_cut_is_noticed() {
+        let bytes = example().encode();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            assert!(Bound::decode(&changed).is_err(), "byte {at}");
+            assert!(Bound::decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_refused_without_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 44..300)) {
+            // As if somebody had made the checksum match.
+            bytes[..12].copy_from_slice(&example().encode()[..12]);
+            let crc = crc32c::crc32c(&bytes[COVERED_FROM..]);
+            bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+            let _ = Bound::decode(&bytes);
+        }
+    }
+}
