@@ -25,6 +25,7 @@
 mod clock;
 mod commit;
 pub mod disk;
+mod doctor;
 mod error;
 mod import;
 mod inbox;
@@ -52,6 +53,7 @@ use uuid::Uuid;
 
 pub use self::{
     clock::Clock,
+    doctor::{Contents, Diagnosis, Directory, History, Problem, QueueContents, WaitingFile, diagnose},
     error::{EngineError, OpenError},
     import::{ImportError, ImportReport},
     open::Recovery,
