@@ -10,6 +10,7 @@ const CONFIG: &str = "config";
 pub(super) const ADDR: &str = "addr";
 pub(super) const FILES: &str = "files";
 pub(super) const SKIP_DAMAGED: &str = "skip-damaged";
+pub(super) const JSON: &str = "json";
 
 /// Everything that can be typed.
 pub(super) fn command() -> Command {
@@ -24,6 +25,7 @@ pub(super) fn command() -> Command {
         .subcommand(serve())
         .subcommand(health())
         .subcommand(import())
+        .subcommand(doctor())
 }
 
 fn serve() -> Command {
@@ -57,10 +59,28 @@ fn import() -> Command {
         .about("Take over queues of the original broker, while no broker has the data directory open")
         .arg(files)
         .arg(skip_damaged)
-        .args(settings().map(|arg| {
-            let is_shown = arg.get_id() == "data-dir" || arg.get_id() == CONFIG;
-            arg.hide(!is_shown)
-        }))
+        .args(settings_of_a_store())
+}
+
+fn doctor() -> Command {
+    let json = Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("Print one JSON object, for scripts");
+    Command::new("doctor")
+        .about("Report what is in a data directory and what is wrong with it, and change nothing")
+        .arg(json)
+        .args(settings_of_a_store())
+        .after_help(
+            "It only reads, so it can be used on a read-only copy, and while a broker has the directory open. It reads \
+             the whole journal and takes as much memory as a broker that starts on it.\n\n\
+             Exit codes: 0 nothing is wrong, 1 something is, 2 wrong command line.",
+        )
+}
+
+/// The settings, of which those that say where the store is are shown.
+fn settings_of_a_store() -> impl Iterator<Item = Arg> {
+    settings().map(|arg| {
+        let is_shown = arg.get_id() == "data-dir" || arg.get_id() == CONFIG;
+        arg.hide(!is_shown)
+    })
 }
 
 fn settings() -> impl Iterator<Item = Arg> {

@@ -4,6 +4,7 @@
 //! 2 the command line is wrong, 74 (`EX_IOERR`) the store failed while it served.
 
 mod args;
+mod doctor;
 mod health;
 mod import;
 mod serve;
@@ -28,6 +29,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("serve", matches)) => serve::run(matches),
         Some(("health", matches)) => health::run(matches),
         Some(("import", matches)) => import::run(matches),
+        Some(("doctor", matches)) => doctor::run(matches),
         Some((name, _)) => unreachable!("`{name}` is not among the commands of args.rs"),
     }
 }

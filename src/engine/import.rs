@@ -17,10 +17,10 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::{
-    OpenError, Sealed,
+    OpenError, Options, Sealed,
     commit::Committer,
     journal::{AppendError, Record},
-    state::Meaning,
+    state::{Meaning, State},
 };
 use crate::model::{Draft, MessageId, Name, Properties};
 
@@ -54,7 +54,7 @@ struct Line<'a> {
 }
 
 /// The ending of the files.
-const ENDING: &str = "jsonl";
+pub(super) const ENDING: &str = "jsonl";
 /// Longest line that is read: the largest message, and what stands around it.
 const LINE_BYTES_MAX: u64 = 17 << 20;
 /// How many bytes of messages are put into one frame.
@@ -91,8 +91,7 @@ impl Committer {
                 Err(e) => Err(OpenError::Import { path: path.into(), line: number, problem: e.problem }),
             }
         })?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let source = format!("{name}, {length} bytes, crc32c {crc:08x}");
+        let source = source_of(path, length, crc);
         let messages = if self.state.imported.contains(&source) { 0 } else { self.journal_file(path, source)? };
         rename(path)?;
         info!(file = %path.display(), messages, skipped, "file of the original broker taken over");
@@ -118,31 +117,79 @@ impl Committer {
         Ok(messages)
     }
 
-    /// The message of a line; none of a blank one.
     fn parse(&self, path: &Path, line: &[u8]) -> Result<Option<(Name, Sealed)>, ImportError> {
-        let bad = |problem: String| ImportError { problem };
-        if line.trim_ascii().is_empty() {
-            return Ok(None);
-        }
-        let line: Line<'_> = serde_json::from_slice(line).map_err(|e| bad(format!("is no message: {e}")))?;
-        let id = Uuid::parse_str(&line.id).map_err(|e| bad(format!("id: {e}")))?;
-        // The original put "_" for "/" in file names, so the file's name is one that can always be used.
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let topic = Name::parse(&line.topic).or_else(|e| Name::parse(&stem).map_err(|_| bad(format!("topic: {e}"))))?;
-        if matches!(self.state.meaning(&topic), Some(Meaning::Subscription(_))) {
-            return Err(bad(format!("topic: '{topic}' is the queue of a service")));
-        }
-        let properties =
-            Properties { reply_to: line.reply_to.filter(|text| !text.is_empty()), ..Properties::default() };
-        let payload = Bytes::copy_from_slice(line.payload.get().as_bytes());
-        let draft = Draft { payload, properties, ..Draft::default() };
-        draft.check().map_err(|e| bad(e.to_string()))?;
-        let message = Sealed::with_id(MessageId(id), draft, self.options.dedup_window);
-        if message.body_bytes() > self.options.frame_bytes_max() {
-            return Err(bad("is larger than a message may be".into()));
-        }
-        Ok(Some((topic, message)))
+        parse(&self.state, &self.options, path, line)
     }
+}
+
+/// What taking over a file would find.
+#[derive(Debug, Default)]
+pub(super) struct Check {
+    pub(super) messages: usize,
+    /// Lines that cannot be read.
+    pub(super) damaged: usize,
+    /// The first of these, from 1, and what is wrong with it.
+    pub(super) first_damage: Option<(usize, String)>,
+    /// Its messages are in the store already: only the renaming is missing.
+    pub(super) is_stored: bool,
+}
+
+/// Reads a file as [`Committer::import_file`] does, and leaves everything as it is. Lines after one that is too long are
+/// not read.
+pub(super) fn check(state: &State, options: &Options, path: &Path) -> Result<Check, OpenError> {
+    let (mut check, mut length, mut crc) = (Check::default(), 0, 0);
+    let read = read_lines(path, |number, line| {
+        (length, crc) = (length + line.len() as u64, crc32c::crc32c_append(crc, line));
+        match parse(state, options, path, line) {
+            Ok(Some(_)) => check.messages += 1,
+            Ok(None) => {}
+            Err(error) => {
+                check.damaged += 1;
+                check.first_damage.get_or_insert((number, error.problem));
+            }
+        }
+        Ok(())
+    });
+    match read {
+        Err(OpenError::Import { line, problem, .. }) => {
+            check.damaged += 1;
+            check.first_damage.get_or_insert((line, problem));
+        }
+        read => read?,
+    }
+    check.is_stored = state.imported.contains(&source_of(path, length, crc));
+    Ok(check)
+}
+
+/// How the journal names a file that is taken over.
+fn source_of(path: &Path, length: u64, crc: u32) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{name}, {length} bytes, crc32c {crc:08x}")
+}
+
+/// The message of a line; none of a blank one.
+fn parse(state: &State, options: &Options, path: &Path, line: &[u8]) -> Result<Option<(Name, Sealed)>, ImportError> {
+    let bad = |problem: String| ImportError { problem };
+    if line.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|e| bad(format!("is no message: {e}")))?;
+    let id = Uuid::parse_str(&line.id).map_err(|e| bad(format!("id: {e}")))?;
+    // The original put "_" for "/" in file names, so the file's name is one that can always be used.
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let topic = Name::parse(&line.topic).or_else(|e| Name::parse(&stem).map_err(|_| bad(format!("topic: {e}"))))?;
+    if matches!(state.meaning(&topic), Some(Meaning::Subscription(_))) {
+        return Err(bad(format!("topic: '{topic}' is the queue of a service")));
+    }
+    let properties = Properties { reply_to: line.reply_to.filter(|text| !text.is_empty()), ..Properties::default() };
+    let payload = Bytes::copy_from_slice(line.payload.get().as_bytes());
+    let draft = Draft { payload, properties, ..Draft::default() };
+    draft.check().map_err(|e| bad(e.to_string()))?;
+    let message = Sealed::with_id(MessageId(id), draft, options.dedup_window);
+    if message.body_bytes() > options.frame_bytes_max() {
+        return Err(bad("is larger than a message may be".into()));
+    }
+    Ok(Some((topic, message)))
 }
 
 fn read_lines(path: &Path, mut each: impl FnMut(usize, &[u8]) -> Result<(), OpenError>) -> Result<(), OpenError> {

@@ -30,6 +30,7 @@ mod checkpoint;
 mod clock;
 mod commit;
 pub mod disk;
+mod doctor;
 mod error;
 mod import;
 mod inbox;
@@ -58,6 +59,7 @@ use uuid::Uuid;
 pub use self::{
     checkpoint::LoadError,
     clock::Clock,
+    doctor::{Contents, Diagnosis, Directory, History, Problem, QueueContents, WaitingFile, diagnose},
     error::{EngineError, OpenError},
     import::{ImportError, ImportReport},
     open::Recovery,

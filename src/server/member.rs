@@ -3,17 +3,23 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::{body::Body, routing::future::RouteFuture};
 use campanile_middleware::{Protocol, ReplayBody, Verdict};
-use http::{Request, Response, StatusCode, header::RETRY_AFTER};
-use hyper_util::client::legacy::{Error, ResponseFuture};
+use http::{Request, Response, StatusCode, header::RETRY_AFTER, response::Parts};
+use http_body_util::{BodyExt as _, Limited, combinators::Collect};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, ResponseFuture};
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::{dispatch::Dispatch, forward::Forward};
+
+/// Longest answer of another instance: the 16 MiB of payloads that a receive hands out at most, several times that when
+/// a payload is written with escapes, and what travels beside them.
+const ANSWER_BYTES_MAX: usize = 128 << 20;
 
 #[derive(Debug, Clone)]
 pub(super) enum Member {
@@ -23,10 +29,10 @@ pub(super) enum Member {
 
 impl Service<Request<ReplayBody<Body>>> for Member {
     type Response = Response<Body>;
-    type Error = Error;
+    type Error = MemberError;
     type Future = MemberFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), MemberError>> {
         // Both are always ready.
         Poll::Ready(Ok(()))
     }
@@ -35,7 +41,7 @@ impl Service<Request<ReplayBody<Body>>> for Member {
         let request = request.map(Body::new);
         match self {
             Self::ThisProcess(dispatch) => MemberFuture::ThisProcess { future: dispatch.call(request) },
-            Self::Other(forward) => MemberFuture::Other { future: forward.send(request) },
+            Self::Other(forward) => MemberFuture::Head { future: forward.send(request) },
         }
     }
 }
@@ -50,26 +56,55 @@ fn is_declined<B>(response: &Response<B>) -> bool {
     }
 }
 
+/// What an instance did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MemberError {
+    #[error("no answer")]
+    Send(#[from] legacy::Error),
+    #[error("the answer broke off")]
+    Body(#[source] BoxError),
+}
+
+impl MemberError {
+    /// Whether the request provably never left this process.
+    pub(super) fn is_never_sent(&self) -> bool {
+        matches!(self, Self::Send(error) if error.is_connect())
+    }
+}
+
 pin_project! {
+    /// The answer of an instance. Of another one it is complete: if it broke off half way, the client would be told so
+    /// with the head of a success, and the request could not be repeated any more.
     #[project = MemberProj]
     pub(super) enum MemberFuture {
         ThisProcess { #[pin] future: RouteFuture<std::convert::Infallible> },
-        Other { #[pin] future: ResponseFuture },
+        Head { #[pin] future: ResponseFuture },
+        Body { head: Option<Parts>, #[pin] body: Collect<Limited<Incoming>> },
     }
 }
 
 impl Future for MemberFuture {
-    type Output = Result<Response<Body>, Error>;
+    type Output = Result<Response<Body>, MemberError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            MemberProj::ThisProcess { future } => future.poll(cx).map(|Ok(response)| Ok(response)),
-            MemberProj::Other { future } => future.poll(cx).map_ok(|mut response| {
-                if is_declined(&response) {
-                    response.extensions_mut().insert(Verdict::Ignore);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match self.as_mut().project() {
+                MemberProj::ThisProcess { future } => return future.poll(cx).map(|Ok(response)| Ok(response)),
+                MemberProj::Head { future } => {
+                    let (head, body) = ready!(future.poll(cx))?.into_parts();
+                    let body = Limited::new(body, ANSWER_BYTES_MAX).collect();
+                    self.set(Self::Body { head: Some(head), body });
                 }
-                response.map(Body::new)
-            }),
+                MemberProj::Body { head, body } => {
+                    let body = ready!(body.poll(cx)).map_err(MemberError::Body)?;
+                    let head = head.take().expect("a future is not polled after it was ready");
+                    let mut response = Response::from_parts(head, Body::new(body));
+                    if is_declined(&response) {
+                        response.extensions_mut().insert(Verdict::Ignore);
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+            }
         }
     }
 }

@@ -16,7 +16,6 @@ use std::{
 use axum::body::Body;
 use campanile_middleware::{CircuitBreaker, CircuitState, Failover, Instance, RoundRobin};
 use http::{Method, Response, request::Parts};
-use hyper_util::client::legacy::Error as ForwardError;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -24,7 +23,7 @@ use super::{
     dispatch::Dispatch,
     forward::Forward,
     identity::{Identity, Role},
-    member::Member,
+    member::{Member, MemberError},
     operation::Operation,
     probe::Probe,
     verdict::Verdict,
@@ -43,7 +42,7 @@ const REPLAY_OVERHEAD_BYTES: usize = 256 << 10;
 /// Says that the broker did nothing for a request, and why.
 const REFUSAL: &str = "campanile-refusal";
 
-pub(super) type Round = RoundRobin<Member, ForwardError, Body>;
+pub(super) type Round = RoundRobin<Member, MemberError, Body>;
 
 /// The instances. Clones share one state.
 #[derive(Debug, Clone)]
@@ -87,7 +86,7 @@ impl Peers {
         };
         let round = RoundRobin::new([])
             .failover(failover)
-            .never_sent(|error: &ForwardError| error.is_connect())
+            .never_sent(MemberError::is_never_sent)
             .refused(is_refused)
             .idempotent(is_idempotent);
         let verdicts = Mutex::new(vec![Verdict::Unknown; targets.len()]);

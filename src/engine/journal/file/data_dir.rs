@@ -96,12 +96,18 @@ pub fn inspect(data_dir: &Path) -> Result<DataDir, InspectError> {
     Ok(dir)
 }
 
-enum Found {
+/// What a folder turns out to be by the names in it.
+pub(in crate::engine) enum Found {
     Usable(DataDir),
+    /// Somebody else's, with the first name that shows it.
     Foreign(String),
 }
 
-fn classify(data_dir: &Path) -> io::Result<Found> {
+/// Looks at the names in the folder `data_dir`, and at nothing else.
+///
+/// # Errors
+/// The system's answer.
+pub(in crate::engine) fn classify(data_dir: &Path) -> io::Result<Found> {
     let mut foreign = None;
     for entry in std::fs::read_dir(data_dir)? {
         let name = entry?.file_name();
@@ -115,7 +121,8 @@ fn classify(data_dir: &Path) -> io::Result<Found> {
     Ok(foreign.map_or(Found::Usable(DataDir::Empty), Found::Foreign))
 }
 
-fn is_ours(data_dir: &Path, name: &OsStr) -> bool {
+/// Whether a name in the folder `data_dir` is one of a store's.
+pub(in crate::engine) fn is_ours(data_dir: &Path, name: &OsStr) -> bool {
     let path = data_dir.join(name);
     name == LOCK_NAME || path == store_path(data_dir) || path == journal_dir(data_dir)
 }

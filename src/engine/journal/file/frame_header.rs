@@ -86,8 +86,7 @@ impl FrameHeader {
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES], file: &FileHeader, offset: u64) -> Option<Self> {
         let u32_at = |at: usize| bytes[at..at + 4].try_into().map(u32::from_le_bytes).expect("4 bytes");
         let u64_at = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).expect("8 bytes");
-        let in_place = u32_at(0) == MAGIC && u64_at(16) == file.id.get() && u64_at(24) == file.position_at(offset).0;
-        if !in_place || u32_at(4) != crc32c::crc32c_append(file.seed(), &bytes[8..]) {
+        if !Self::is_in_place(bytes, file, offset) || u32_at(4) != crc32c::crc32c_append(file.seed(), &bytes[8..]) {
             return None;
         }
         let header = Self {
@@ -102,6 +101,12 @@ impl FrameHeader {
             records_crc: u32_at(44),
         };
         (header.frame_bytes() <= file.file_bytes - offset).then_some(header)
+    }
+
+    /// Whether the bytes say that they are the header of a frame at `offset` in `file`. No proof without the checksum.
+    pub(super) fn is_in_place(bytes: &[u8; HEADER_BYTES], file: &FileHeader, offset: u64) -> bool {
+        let u64_at = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).expect("8 bytes");
+        bytes[..4] == MAGIC.to_le_bytes() && u64_at(16) == file.id.get() && u64_at(24) == file.position_at(offset).0
     }
 
     /// The length of the whole frame in the file.

@@ -64,7 +64,7 @@ pub fn has_lock(data_dir: &Path) -> bool {
 }
 
 /// The first line of the file, as far as it can be shown.
-fn holder(mut file: &File) -> io::Result<String> {
+pub(super) fn holder(mut file: &File) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.take(SHOWN_BYTES).read_to_end(&mut bytes)?;

@@ -16,11 +16,13 @@
 //! Ids are 16 hexadecimal digits and rise, with gaps. Each format has its ruler in the file named beside it.
 
 mod data_dir;
+mod defect;
 mod error;
 mod file_header;
 mod file_id;
 mod file_journal;
 mod frame_header;
+mod holder;
 mod journal_file;
 mod layout;
 mod lock;
@@ -29,13 +31,23 @@ mod recovery;
 mod ring;
 mod scan;
 mod store;
+mod survey;
+mod tail;
 #[cfg(test)]
 mod testing;
+mod walk;
 mod writer;
 
 pub use data_dir::{DataDir, InspectError, inspect};
+pub(in crate::engine) use data_dir::{Found, classify, is_ours};
+pub use defect::Defect;
 pub use error::OpenError;
 pub use file_journal::FileJournal;
+pub use holder::Holder;
 pub use layout::Options;
 pub use lock::{DirLock, LockError, has_lock};
 pub use store::store_uuid;
+pub(in crate::engine) use survey::survey;
+pub use survey::{HistoryEnd, JournalReport, StoreId, SurveyedFile};
+pub use tail::Tail;
+pub(in crate::engine) use walk::{Reach, Sighting};

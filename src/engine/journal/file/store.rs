@@ -68,7 +68,8 @@ impl Store {
         }
     }
 
-    fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, OpenError> {
+    /// The store in `data_dir`, if there is one.
+    pub(super) fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Self>, OpenError> {
         let path = store_path(data_dir);
         let file = match disk.open_read(&path) {
             Ok(file) => file,

@@ -1,0 +1,135 @@
+//! The examination: everything is looked at once, in the order in which a start would.
+
+use std::{io, path::Path};
+
+use super::{
+    Contents, Diagnosis, Directory, History, Problem, WaitingFile,
+    read_only::{Cache, ReadOnly},
+    replay::Replay,
+};
+use crate::engine::{
+    OpenError, Options,
+    disk::{Disk, RealDisk},
+    import,
+    journal::file::{self, DataDir, Found, Holder, JournalReport, Sighting},
+    state::State,
+};
+
+/// What the names of files that have been taken over have in them; there may be a number behind it.
+const TAKEN_OVER: &str = ".jsonl.imported";
+
+/// Looks into the data directory of `options`, and changes nothing in it. Reads the whole journal, and takes as much
+/// memory as an engine that opens it.
+#[must_use]
+pub fn diagnose(options: &Options) -> Diagnosis {
+    let mut diagnosis = Diagnosis {
+        data_dir: options.data_dir.clone(),
+        directory: Directory::Empty,
+        holder: Holder::Never,
+        journal: JournalReport::default(),
+        readable: History::default(),
+        behind: History::default(),
+        contents: Contents::default(),
+        waiting: Vec::new(),
+        taken_over: Vec::new(),
+        others: Vec::new(),
+        problems: Vec::new(),
+        problems_left_out: 0,
+    };
+    diagnosis.directory = look_at_names(&mut diagnosis);
+    let state = match diagnosis.directory {
+        Directory::Missing | Directory::Unreadable | Directory::Foreign => return diagnosis,
+        Directory::Empty => State::default(),
+        Directory::Ours => {
+            look_at_holder(&mut diagnosis);
+            look_at_journal(&mut diagnosis)
+        }
+    };
+    look_at_other_files(&mut diagnosis, options, &state);
+    diagnosis
+}
+
+fn look_at_names(diagnosis: &mut Diagnosis) -> Directory {
+    let path = diagnosis.data_dir.clone();
+    match file::classify(&path) {
+        Ok(Found::Usable(DataDir::Ours)) => Directory::Ours,
+        Ok(Found::Usable(DataDir::Empty)) => Directory::Empty,
+        Ok(Found::Foreign(found)) => {
+            diagnosis.add(Problem::Foreign { path, found });
+            Directory::Foreign
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            diagnosis.add(Problem::NoDirectory { path });
+            Directory::Missing
+        }
+        Err(source) => {
+            diagnosis.add(Problem::Unreadable { path, source });
+            Directory::Unreadable
+        }
+    }
+}
+
+fn look_at_holder(diagnosis: &mut Diagnosis) {
+    match Holder::look(&diagnosis.data_dir) {
+        Ok(holder) => diagnosis.holder = holder,
+        Err((path, source)) => diagnosis.add(Problem::Unreadable { path, source }),
+    }
+}
+
+fn look_at_journal(diagnosis: &mut Diagnosis) -> State {
+    let cache = match diagnosis.holder {
+        Holder::Process { .. } | Holder::Untold { .. } => Cache::Kept,
+        Holder::Never | Holder::NoneSeen { .. } => Cache::Dropped,
+    };
+    let disk = ReadOnly::new(RealDisk, cache);
+    let mut replay = Replay::default();
+    let data_dir = diagnosis.data_dir.clone();
+    let journal = file::survey(&disk, &data_dir, &mut |sighting| match sighting {
+        Sighting::Defect(defect) => diagnosis.add(defect.into()),
+        Sighting::Frame { path, offset, reach, records } => {
+            if let Err(problem) = replay.frame(path, offset, reach, records) {
+                diagnosis.add(problem);
+            }
+        }
+    });
+    diagnosis.journal = journal;
+    diagnosis.contents = Contents::of(&replay.state);
+    (diagnosis.readable, diagnosis.behind) = (replay.readable, replay.behind);
+    replay.state
+}
+
+fn look_at_other_files(diagnosis: &mut Diagnosis, options: &Options, state: &State) {
+    let dir = diagnosis.data_dir.clone();
+    let mut names = match ReadOnly::new(RealDisk, Cache::Kept).list(&dir) {
+        Ok(names) => names,
+        Err(source) => return diagnosis.add(Problem::Unreadable { path: dir, source }),
+    };
+    names.sort();
+    for name in names {
+        let path = dir.join(&name);
+        if path.extension().is_some_and(|ending| ending == import::ENDING) {
+            look_at_waiting_file(diagnosis, options, state, &path);
+        } else if name.as_encoded_bytes().windows(TAKEN_OVER.len()).any(|part| part == TAKEN_OVER.as_bytes()) {
+            diagnosis.taken_over.push(path);
+        } else if !file::is_ours(&dir, &name) {
+            diagnosis.others.push(path);
+        }
+    }
+}
+
+fn look_at_waiting_file(diagnosis: &mut Diagnosis, options: &Options, state: &State, path: &Path) {
+    match import::check(state, options, path) {
+        Ok(check) => {
+            let (messages, damaged, is_stored) = (check.messages, check.damaged, check.is_stored);
+            diagnosis.waiting.push(WaitingFile { path: path.to_path_buf(), messages, damaged, is_stored });
+            if let Some((line, problem)) = check.first_damage {
+                diagnosis.add(Problem::Line { path: path.to_path_buf(), line, problem });
+            }
+        }
+        Err(OpenError::Io { source, .. }) => diagnosis.add(Problem::Unreadable { path: path.to_path_buf(), source }),
+        Err(error) => {
+            let source = io::Error::other(error);
+            diagnosis.add(Problem::Unreadable { path: path.to_path_buf(), source });
+        }
+    }
+}
