@@ -71,7 +71,9 @@ fn exchange(addr: &Address) -> io::Result<String> {
     let mut stream = connect(addr)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /health HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    // In one piece: a server that answers to the first part and closes would break off the rest.
+    let request = format!("GET /health HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -109,8 +111,12 @@ mod tests {
         let addr = listener.local_addr().expect("bound").to_string().parse().expect("an address");
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a client");
-            let mut request = [0; 1024];
-            let _ = stream.read(&mut request).expect("a request");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a request");
+                request.push(byte[0]);
+            }
             stream.write_all(answer.as_bytes()).expect("the client reads");
         });
         let asked = ask(&addr);

@@ -59,7 +59,7 @@ use uuid::Uuid;
 pub use self::{
     checkpoint::LoadError,
     clock::Clock,
-    doctor::{Contents, Diagnosis, Directory, History, Problem, QueueContents, WaitingFile, diagnose},
+    doctor::{Checkpoint, Contents, Diagnosis, Directory, History, Problem, QueueContents, WaitingFile, diagnose},
     error::{EngineError, OpenError},
     import::{ImportError, ImportReport},
     open::Recovery,

@@ -33,6 +33,7 @@ pub(super) fn render(diagnosis: &Diagnosis) -> Value {
     json!({
         "data_dir": diagnosis.data_dir.to_string_lossy(),
         "healthy": diagnosis.is_healthy(),
+        "inconclusive": diagnosis.is_inconclusive,
         "directory": match diagnosis.directory {
             Directory::Missing => "missing",
             Directory::Unreadable => "unreadable",
@@ -42,6 +43,11 @@ pub(super) fn render(diagnosis: &Diagnosis) -> Value {
         },
         "holder": json_of_holder(&diagnosis.holder),
         "store": { "id": store, "is_named": store_named },
+        "checkpoint": diagnosis.checkpoint.map(|checkpoint| json!({
+            "position": checkpoint.position.0,
+            "segments": checkpoint.segments,
+            "messages": checkpoint.messages,
+        })),
         "journal": {
             "files": journal.files.iter().map(json_of_file).collect::<Vec<_>>(),
             "spares": paths_of(&journal.spares),

@@ -60,6 +60,11 @@ fn write_journal(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
         StoreId::Guessed(uuid) => writeln!(out, "\nStore {uuid}, by its journal; STORE itself cannot be used")?,
         StoreId::None => writeln!(out, "\nThere is no store in it yet, or none that can be told.")?,
     }
+    if let Some(checkpoint) = &diagnosis.checkpoint {
+        let (messages, segments) = (checkpoint.messages as u64, checkpoint.segments as u64);
+        let (messages, segments) = (counted(messages, "message"), counted(segments, "segment"));
+        writeln!(out, "Checkpoint up to position {}: {messages} in {segments}", checkpoint.position)?;
+    }
     let counts = [
         counted(journal.files.len() as u64, "journal file"),
         counted(journal.spares.len() as u64, "spare"),
@@ -192,6 +197,12 @@ fn write_names(what: &str, paths: &[PathBuf], out: &mut String) -> fmt::Result {
 }
 
 fn write_problems(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
+    if diagnosis.is_inconclusive {
+        return writeln!(
+            out,
+            "\nThe broker replaced files during every look: nothing can be said. Try again, or end it."
+        );
+    }
     if diagnosis.is_healthy() {
         return writeln!(out, "\nHealthy: nothing is wrong.");
     }

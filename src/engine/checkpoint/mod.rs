@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, fmt};
 
 pub(super) use job::{Failed, Job, Written};
 pub use store::LoadError;
-pub(super) use store::CheckpointStore;
+pub(super) use store::{CheckpointStore, is_ours, is_there, load, manifest_path, segments_dir};
 
 use super::state::{Held, Remembered};
 use crate::model::{Attempt, MessageId, Name, Seq, Timestamp, TopicId};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,7 +18,7 @@ const MANIFEST_TMP_NAME: &str = "MANIFEST.tmp";
 const SEGMENTS_NAME: &str = "segments";
 const SEGMENT_ENDING: &str = "seg";
 
-pub(super) fn manifest_path(data_dir: &Path) -> PathBuf {
+pub(in crate::engine) fn manifest_path(data_dir: &Path) -> PathBuf {
     data_dir.join(MANIFEST_NAME)
 }
 
@@ -25,12 +26,22 @@ pub(super) fn manifest_tmp_path(data_dir: &Path) -> PathBuf {
     data_dir.join(MANIFEST_TMP_NAME)
 }
 
-pub(super) fn segments_dir(data_dir: &Path) -> PathBuf {
+pub(in crate::engine) fn segments_dir(data_dir: &Path) -> PathBuf {
     data_dir.join(SEGMENTS_NAME)
 }
 
 pub(super) fn segment_path(data_dir: &Path, id: SegmentId) -> PathBuf {
     segments_dir(data_dir).join(format!("{id}.{SEGMENT_ENDING}"))
+}
+
+/// Whether a name in a data directory belongs to its checkpoints.
+pub(in crate::engine) fn is_ours(name: &OsStr) -> bool {
+    [MANIFEST_NAME, MANIFEST_TMP_NAME, SEGMENTS_NAME].iter().any(|ours| name == *ours)
+}
+
+/// Whether there is a manifest.
+pub(in crate::engine) fn is_there(disk: &dyn Disk, data_dir: &Path) -> bool {
+    disk.open_read(&manifest_path(data_dir)).is_ok()
 }
 
 /// Why the last checkpoint cannot be used.

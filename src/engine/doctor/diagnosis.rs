@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::{Contents, History, Problem};
-use crate::engine::journal::file::{Holder, JournalReport};
+use crate::engine::journal::{
+    Position,
+    file::{Holder, JournalReport},
+};
 
 /// What is in a data directory, and what is wrong with it.
 #[derive(Debug)]
@@ -14,13 +17,15 @@ pub struct Diagnosis {
     pub directory: Directory,
     /// Who writes to it. If somebody does, what was seen may have changed under the look.
     pub holder: Holder,
+    /// The last checkpoint; `None` if there is none, or none that can be used.
+    pub checkpoint: Option<Checkpoint>,
     /// The files of the journal.
     pub journal: JournalReport,
-    /// What could be read from the beginning without a gap. All there is, if nothing is wrong.
+    /// What could be read from the checkpoint, or else from the beginning, without a gap. All there is, if nothing is wrong.
     pub readable: History,
     /// What can be read behind a gap. A broker would not use it.
     pub behind: History,
-    /// What [`Diagnosis::readable`] amounts to.
+    /// What the checkpoint and [`Diagnosis::readable`] amount to.
     pub contents: Contents,
     /// Files of the original broker that the next start takes over.
     pub waiting: Vec<WaitingFile>,
@@ -32,6 +37,19 @@ pub struct Diagnosis {
     pub problems: Vec<Problem>,
     /// How many problems there are beyond these.
     pub problems_left_out: u64,
+    /// A broker replaced files during every look, so that what was missed may be no problem at all: none is told.
+    pub is_inconclusive: bool,
+}
+
+/// A checkpoint: what stands in it need not be read from the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// It covers the journal up to this position.
+    pub position: Position,
+    /// How many segments hold its messages.
+    pub segments: usize,
+    /// How many messages it has that are still wanted, delayed ones included.
+    pub messages: usize,
 }
 
 /// What a folder is.

@@ -1,31 +1,73 @@
 //! The examination: everything is looked at once, in the order in which a start would.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use super::{
-    Contents, Diagnosis, Directory, History, Problem, WaitingFile,
+    Checkpoint, Contents, Diagnosis, Directory, History, Problem, WaitingFile,
     read_only::{Cache, ReadOnly},
     replay::Replay,
 };
 use crate::engine::{
-    OpenError, Options,
+    OpenError, Options, checkpoint,
     disk::{Disk, RealDisk},
     import,
-    journal::file::{self, DataDir, Found, Holder, JournalReport, Sighting},
+    journal::{
+        Position,
+        file::{self, DataDir, Found, Holder, JournalReport, Sighting},
+    },
     state::State,
 };
 
 /// What the names of files that have been taken over have in them; there may be a number behind it.
 const TAKEN_OVER: &str = ".jsonl.imported";
 
-/// Looks into the data directory of `options`, and changes nothing in it. Reads the whole journal, and takes as much
-/// memory as an engine that opens it.
+/// How often a directory that a broker writes to is looked at until nothing in it has moved meanwhile.
+const LOOKS_MAX: usize = 8;
+
+/// Looks into the data directory of `options`, and changes nothing in it. Reads the last checkpoint and the journal behind
+/// it, and takes as much memory as an engine that opens them.
 #[must_use]
 pub fn diagnose(options: &Options) -> Diagnosis {
+    for _ in 1..LOOKS_MAX {
+        let before = files_of(&options.data_dir);
+        let diagnosis = look(options);
+        // A checkpoint may have made one file do without another between the looks at both.
+        if diagnosis.is_healthy() || before == files_of(&options.data_dir) {
+            return diagnosis;
+        }
+    }
+    let before = files_of(&options.data_dir);
+    let mut diagnosis = look(options);
+    if before != files_of(&options.data_dir) {
+        diagnosis.is_inconclusive = !diagnosis.is_healthy();
+        diagnosis.problems.clear();
+        diagnosis.problems_left_out = 0;
+    }
+    diagnosis
+}
+
+/// The files that a broker replaces as it goes on: those of the journal, the segments and the manifest, by name and time.
+fn files_of(data_dir: &Path) -> Vec<(PathBuf, Option<SystemTime>)> {
+    let folders = [file::journal_dir(data_dir), checkpoint::segments_dir(data_dir)];
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+    let mut files: Vec<_> = entries.filter_map(|entry| Some((entry.ok()?.path(), None))).collect();
+    let manifest = checkpoint::manifest_path(data_dir);
+    let written_at = std::fs::metadata(&manifest).and_then(|file| file.modified()).ok();
+    files.push((manifest, written_at));
+    files.sort();
+    files
+}
+
+fn look(options: &Options) -> Diagnosis {
     let mut diagnosis = Diagnosis {
         data_dir: options.data_dir.clone(),
         directory: Directory::Empty,
         holder: Holder::Never,
+        checkpoint: None,
         journal: JournalReport::default(),
         readable: History::default(),
         behind: History::default(),
@@ -35,6 +77,7 @@ pub fn diagnose(options: &Options) -> Diagnosis {
         others: Vec::new(),
         problems: Vec::new(),
         problems_left_out: 0,
+        is_inconclusive: false,
     };
     diagnosis.directory = look_at_names(&mut diagnosis);
     let state = match diagnosis.directory {
@@ -82,9 +125,12 @@ fn look_at_journal(diagnosis: &mut Diagnosis) -> State {
         Holder::Never | Holder::NoneSeen { .. } => Cache::Dropped,
     };
     let disk = ReadOnly::new(RealDisk, cache);
-    let mut replay = Replay::default();
     let data_dir = diagnosis.data_dir.clone();
-    let journal = file::survey(&disk, &data_dir, &mut |sighting| match sighting {
+    let (mut replay, from) = match look_at_checkpoint(diagnosis, &disk) {
+        Some((state, position)) => (Replay::on(state), Some(position)),
+        None => (Replay::default(), None),
+    };
+    let journal = file::survey(&disk, &data_dir, from, &mut |sighting| match sighting {
         Sighting::Defect(defect) => diagnosis.add(defect.into()),
         Sighting::Frame { path, offset, reach, records } => {
             if let Err(problem) = replay.frame(path, offset, reach, records) {
@@ -96,6 +142,28 @@ fn look_at_journal(diagnosis: &mut Diagnosis) -> State {
     diagnosis.contents = Contents::of(&replay.state);
     (diagnosis.readable, diagnosis.behind) = (replay.readable, replay.behind);
     replay.state
+}
+
+/// The state of the last checkpoint, and from where the journal is read; `None` if it cannot be used.
+fn look_at_checkpoint(diagnosis: &mut Diagnosis, disk: &dyn Disk) -> Option<(State, Position)> {
+    let data_dir = diagnosis.data_dir.clone();
+    let Ok(Some(store)) = file::store_uuid(&data_dir) else {
+        // That STORE cannot be read is told with the journal. Without it a checkpoint cannot be judged.
+        return (!checkpoint::is_there(disk, &data_dir)).then(|| (State::default(), Position::START));
+    };
+    match checkpoint::load(disk, &data_dir, store) {
+        Ok(loaded) => {
+            let (segments, messages) = (loaded.state.segment_ids().len(), loaded.state.message_count());
+            if loaded.position > Position::START {
+                diagnosis.checkpoint = Some(Checkpoint { position: loaded.position, segments, messages });
+            }
+            Some((loaded.state, loaded.position))
+        }
+        Err(error) => {
+            diagnosis.add(error.into());
+            None
+        }
+    }
 }
 
 fn look_at_other_files(diagnosis: &mut Diagnosis, options: &Options, state: &State) {
@@ -111,7 +179,7 @@ fn look_at_other_files(diagnosis: &mut Diagnosis, options: &Options, state: &Sta
             look_at_waiting_file(diagnosis, options, state, &path);
         } else if name.as_encoded_bytes().windows(TAKEN_OVER.len()).any(|part| part == TAKEN_OVER.as_bytes()) {
             diagnosis.taken_over.push(path);
-        } else if !file::is_ours(&dir, &name) {
+        } else if !file::is_ours(&dir, &name) && !checkpoint::is_ours(&name) {
             diagnosis.others.push(path);
         }
     }

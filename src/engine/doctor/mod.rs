@@ -27,7 +27,7 @@ mod tests;
 
 pub use self::{
     contents::{Contents, QueueContents},
-    diagnosis::{Diagnosis, Directory, WaitingFile},
+    diagnosis::{Checkpoint, Diagnosis, Directory, WaitingFile},
     examine::diagnose,
     problem::Problem,
     replay::History,

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::engine::journal::file::Defect;
+use crate::engine::{LoadError, journal::file::Defect};
 
 /// Something that is wrong with a data directory; a broker would not start on it.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum Problem {
     /// The files of the store are not what they should be.
     #[error(transparent)]
     Store(#[from] Defect),
+    /// The last checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] LoadError),
     /// A frame whose checksum holds has bytes that are no record.
     #[error(
         "{path}, offset {offset}: record at byte {at} of the frame that begins here: {problem}",
@@ -92,9 +95,12 @@ impl Problem {
         match self {
             Self::NoDirectory { .. } => CHECK_PATH,
             Self::Foreign { .. } => OTHER_PATH,
-            Self::Unreadable { .. } | Self::Store(Defect::Unreadable { .. }) => MAKE_READABLE,
-            Self::Store(Defect::Missing { .. }) => PUT_BACK,
-            Self::Store(Defect::OtherStore { .. }) => TAKE_OUT,
+            Self::Unreadable { .. }
+            | Self::Store(Defect::Unreadable { .. })
+            | Self::Checkpoint(LoadError::Io { .. }) => MAKE_READABLE,
+            Self::Store(Defect::Missing { .. } | Defect::EndsBefore { .. }) => PUT_BACK,
+            Self::Store(Defect::OtherStore { .. }) | Self::Checkpoint(LoadError::OtherStore { .. }) => TAKE_OUT,
+            Self::Checkpoint(LoadError::Damaged { .. }) => RESTORE,
             Self::Store(Defect::Version { .. } | Defect::NewerFrame { .. }) => NEWER,
             Self::Store(Defect::Damaged { .. } | Defect::Lost { .. } | Defect::Unfounded { .. }) => RESTORE,
             Self::Undecodable { .. } | Self::Unfit { .. } => REPORT,
@@ -108,9 +114,14 @@ impl Problem {
         match self {
             Self::NoDirectory { .. } => "no_directory",
             Self::Foreign { .. } => "foreign",
-            Self::Unreadable { .. } | Self::Store(Defect::Unreadable { .. }) => "unreadable",
+            Self::Unreadable { .. }
+            | Self::Store(Defect::Unreadable { .. })
+            | Self::Checkpoint(LoadError::Io { .. }) => "unreadable",
             Self::Store(Defect::Damaged { .. }) => "damaged_file",
+            Self::Checkpoint(LoadError::Damaged { .. }) => "damaged_checkpoint",
+            Self::Checkpoint(LoadError::OtherStore { .. }) => "other_store",
             Self::Store(Defect::Missing { .. }) => "missing_file",
+            Self::Store(Defect::EndsBefore { .. }) => "missing_frames",
             Self::Store(Defect::Version { .. }) => "unknown_version",
             Self::Store(Defect::OtherStore { .. }) => "other_store",
             Self::Store(Defect::Lost { .. }) => "lost_frame",
@@ -140,7 +151,11 @@ impl Problem {
                 | Defect::OtherStore { path, .. }
                 | Defect::Lost { path, .. }
                 | Defect::Unfounded { path, .. }
+                | Defect::EndsBefore { path, .. }
                 | Defect::NewerFrame { path, .. },
+            )
+            | Self::Checkpoint(
+                LoadError::Io { path, .. } | LoadError::Damaged { path, .. } | LoadError::OtherStore { path, .. },
             ) => path,
         }
     }

@@ -60,6 +60,11 @@ enum Course {
 }
 
 impl Replay {
+    /// What is read comes after this state.
+    pub(super) fn on(state: State) -> Self {
+        Self { state, ..Self::default() }
+    }
+
     /// Reads the records of a frame.
     ///
     /// # Errors

@@ -92,6 +92,14 @@ pub enum Defect {
         /// Up to where there are frames.
         end: Position,
     },
+    /// The last checkpoint covers more than the journal has, so that what came after it is gone.
+    #[error("{path}: the journal ends before position {from}, from which the checkpoint has it replayed", path = path.display())]
+    EndsBefore {
+        /// The journal's folder.
+        path: PathBuf,
+        /// Where replaying was to begin.
+        from: Position,
+    },
     /// A frame has flags of a newer version.
     #[error("{path}, offset {offset}: the frame has flags of a newer version", path = path.display())]
     NewerFrame {

@@ -46,6 +46,7 @@ pub use file_journal::FileJournal;
 pub use holder::Holder;
 pub use layout::Options;
 pub use lock::{DirLock, LockError, has_lock};
+pub(in crate::engine) use store::journal_dir;
 pub use store::store_uuid;
 pub(in crate::engine) use survey::survey;
 pub use survey::{HistoryEnd, JournalReport, StoreId, SurveyedFile};

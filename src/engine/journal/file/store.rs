@@ -43,7 +43,7 @@ pub(super) fn store_path(data_dir: &Path) -> PathBuf {
 }
 
 /// The folder of the journal's files in a data directory.
-pub(super) fn journal_dir(data_dir: &Path) -> PathBuf {
+pub(in crate::engine) fn journal_dir(data_dir: &Path) -> PathBuf {
     data_dir.join(JOURNAL_NAME)
 }
 

@@ -83,8 +83,14 @@ pub struct HistoryEnd {
     pub offset: u64,
 }
 
-/// Looks at the journal in `data_dir` from its beginning, and tells `see` what it meets.
-pub(in crate::engine) fn survey(disk: &dyn Disk, data_dir: &Path, see: &mut See<'_>) -> JournalReport {
+/// Looks at the journal in `data_dir` from a position on, and tells `see` what it meets; from the first frame there is, if
+/// it is not known from where a start would read it.
+pub(in crate::engine) fn survey(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    from: Option<Position>,
+    see: &mut See<'_>,
+) -> JournalReport {
     let mut report = JournalReport::default();
     let dir = journal_dir(data_dir);
     let store = Store::load(disk, data_dir);
@@ -116,7 +122,14 @@ pub(in crate::engine) fn survey(disk: &dyn Disk, data_dir: &Path, see: &mut See<
         StoreId::None => Uuid::nil(),
     };
     let links = load(disk, &dir, &ids, uuid, see);
-    let mut walk = Walk::new(disk, &dir, links, see);
+    if links.is_empty() {
+        // All may have been given up for a checkpoint and be spares now.
+        if let Some(from) = from.filter(|from| *from > Position::START && report.spares.is_empty()) {
+            see(Sighting::Defect(Defect::EndsBefore { path: dir, from }));
+        }
+        return report;
+    }
+    let mut walk = Walk::new(disk, &dir, links, from, see);
     walk.run();
     (report.files, report.end) = walk.finish();
     report

@@ -99,7 +99,15 @@ enum Found {
 }
 
 impl<'a, 'b> Walk<'a, 'b> {
-    pub(super) fn new(disk: &'a dyn Disk, dir: &Path, links: Vec<Link>, see: &'a mut See<'b>) -> Self {
+    /// To read from the frame that begins at `from`; `None` if it is not known where a start would begin: then from the
+    /// first frame there is, of which what came before is unknown.
+    pub(super) fn new(
+        disk: &'a dyn Disk,
+        dir: &Path,
+        links: Vec<Link>,
+        from: Option<Position>,
+        see: &'a mut See<'b>,
+    ) -> Self {
         let unread = |link: &Link| SurveyedFile {
             path: link.file.path.clone(),
             first: link.file.header.first,
@@ -109,23 +117,21 @@ impl<'a, 'b> Walk<'a, 'b> {
             tail: Tail::Unread,
         };
         let files = links.iter().map(unread).collect();
-        let end = Position::START;
-        Self {
-            disk,
-            dir: dir.to_path_buf(),
-            links,
-            files,
-            end,
-            stop: None,
-            reach: Reach::Whole,
-            gap: Gap::Unexplained,
-            see,
-        }
+        let (reach, gap) = match from {
+            Some(_) => (Reach::Whole, Gap::Unexplained),
+            None => (Reach::Behind, Gap::Explained),
+        };
+        let end = from.unwrap_or(Position::START);
+        Self { disk, dir: dir.to_path_buf(), links, files, end, stop: None, reach, gap, see }
     }
 
     /// Reads everything.
     pub(super) fn run(&mut self) {
-        let mut at = Place { file: 0, offset: FILE_HEADER_BYTES };
+        // Files before the position are there to be used again, and are not needed.
+        let first = self.links.iter().position(|link| link.file.header.last() > self.end);
+        let Some(first) = first else { return self.run_out() };
+        let offset = self.links[first].file.header.offset_of(self.end).unwrap_or(FILE_HEADER_BYTES);
+        let mut at = Place { file: first, offset };
         while at.file < self.links.len() {
             if self.links[at.file].gap == Gap::Explained {
                 self.gap = Gap::Explained;
@@ -139,6 +145,14 @@ impl<'a, 'b> Walk<'a, 'b> {
                     Place { file: at.file + 1, offset: FILE_HEADER_BYTES }
                 }
             };
+        }
+    }
+
+    /// No file reaches the position from which reading was to begin.
+    fn run_out(&mut self) {
+        let last = self.links.last().map_or(Position::START, |link| link.file.header.last());
+        if last < self.end {
+            self.report(Defect::EndsBefore { path: self.dir.clone(), from: self.end });
         }
     }
 
@@ -297,7 +311,7 @@ mod tests {
     /// The defects of the journal, and how many frames are seen on both sides of the first gap.
     fn seen(bench: &Bench) -> (Vec<Defect>, u32, u32) {
         let (mut defects, mut whole, mut behind) = (Vec::new(), 0, 0);
-        survey(&RealDisk, bench.dir(), &mut |sighting| match sighting {
+        survey(&RealDisk, bench.dir(), Some(Position::START), &mut |sighting| match sighting {
             Sighting::Defect(defect) => defects.push(defect),
             Sighting::Frame { reach: Reach::Whole, .. } => whole += 1,
             Sighting::Frame { reach: Reach::Behind, .. } => behind += 1,
