@@ -11,7 +11,7 @@ use std::sync::{Arc, RwLock};
 pub use crate::engine::{Acked, Published, Registered};
 pub use error::BrokerError;
 pub use limits::Limits;
-use tracing::{debug, info};
+use tracing::debug;
 use uuid::Uuid;
 
 use crate::{
@@ -138,11 +138,7 @@ impl Broker {
     pub async fn register(&self, request: Register) -> Result<Registered, BrokerError> {
         let Register { service, topics } = request;
         self.shared.limits.check_topics(&topics)?;
-        let registered = self.engine()?.register(service.clone(), topics).await?;
-        for queue in &registered.declared {
-            info!(%queue, %service, "queue declared");
-        }
-        Ok(registered)
+        Ok(self.engine()?.register(service, topics).await?)
     }
 
     /// Stores messages.

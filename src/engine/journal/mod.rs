@@ -13,13 +13,15 @@ pub mod file;
 mod frame;
 mod memory;
 mod record;
+mod record_iter;
 pub(super) mod wire;
 
 use std::{fmt, io};
 
 pub use frame::FrameBuf;
 pub use memory::{MemoryJournal, NextAppend};
-pub use record::{DecodeError, HEADER_BYTES as RECORD_HEADER_BYTES, Reason, Record, RecordIter};
+pub use record::{HEADER_BYTES as RECORD_HEADER_BYTES, Reason, Record};
+pub use record_iter::{DecodeError, RecordIter};
 
 /// A place between two frames. Opaque: greater means later, and nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

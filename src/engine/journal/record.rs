@@ -136,16 +136,6 @@ pub enum Reason {
     Expired = 3,
 }
 
-/// Bytes that are no records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("record at byte {at}: {problem}")]
-pub struct DecodeError {
-    /// Where the record begins, from the first record of the frame.
-    pub at: usize,
-    /// What does not hold.
-    pub problem: &'static str,
-}
-
 /// The bytes of a record's header.
 pub const HEADER_BYTES: usize = 40;
 
@@ -193,6 +183,27 @@ impl Header {
 }
 
 impl Record {
+    /// Reads the record that `bytes` begin with: its time, and its length.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(Timestamp, Self, usize), &'static str> {
+        let fields = bytes.get(..HEADER_BYTES).ok_or("ends within a header")?;
+        let mut reader = Reader::new(fields);
+        let (length, crc) = (reader.u32()? as usize, reader.u32()?);
+        if crc != header_crc(fields) {
+            return Err("the header's checksum does not match");
+        }
+        let body = bytes.get(HEADER_BYTES..length).ok_or("its length is out of range")?;
+        let (kind, flags) = (reader.u8()?, reader.u8()?);
+        reader.skip(2)?;
+        let header = Header { kind, flags, subject: reader.u32()?, seq: Seq(reader.u64()?) };
+        let time = Timestamp::from_millis(reader.u64()?);
+        let (body_crc, head_bytes) = (reader.u32()?, reader.u32()? as usize);
+        if crc32c::crc32c(body) != body_crc {
+            return Err("the body's checksum does not match");
+        }
+        let record = Self::decode_body(&header, head_bytes, body_crc, body)?;
+        Ok((time, record, length))
+    }
+
     /// Appends the record, as of `time`, to `out`.
     pub fn encode(&self, time: Timestamp, out: &mut Vec<u8>) {
         let start = out.len();
@@ -355,61 +366,4 @@ fn take_runs(reader: &mut Reader<'_>) -> Result<Vec<Seq>, &'static str> {
         seqs.extend((first..end).map(Seq));
     }
     Ok(seqs)
-}
-
-/// The records of a frame, with their times.
-#[derive(Debug)]
-pub struct RecordIter<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> RecordIter<'a> {
-    /// Over the records of one frame.
-    #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    fn decode_next(&self) -> Result<(Timestamp, Record, usize), &'static str> {
-        let rest = &self.bytes[self.at..];
-        let fields = rest.get(..HEADER_BYTES).ok_or("ends within a header")?;
-        let mut reader = Reader::new(fields);
-        let (length, crc) = (reader.u32()? as usize, reader.u32()?);
-        if crc != header_crc(fields) {
-            return Err("the header's checksum does not match");
-        }
-        let body = rest.get(HEADER_BYTES..length).ok_or("its length is out of range")?;
-        let (kind, flags) = (reader.u8()?, reader.u8()?);
-        reader.skip(2)?;
-        let header = Header { kind, flags, subject: reader.u32()?, seq: Seq(reader.u64()?) };
-        let time = Timestamp::from_millis(reader.u64()?);
-        let (body_crc, head_bytes) = (reader.u32()?, reader.u32()? as usize);
-        if crc32c::crc32c(body) != body_crc {
-            return Err("the body's checksum does not match");
-        }
-        let record = Record::decode_body(&header, head_bytes, body_crc, body)?;
-        Ok((time, record, length))
-    }
-}
-
-impl Iterator for RecordIter<'_> {
-    type Item = Result<(Timestamp, Record), DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.at == self.bytes.len() {
-            return None;
-        }
-        match self.decode_next() {
-            Ok((time, record, length)) => {
-                self.at += length;
-                Some(Ok((time, record)))
-            }
-            Err(problem) => {
-                let at = self.at;
-                self.at = self.bytes.len();
-                Some(Err(DecodeError { at, problem }))
-            }
-        }
-    }
 }

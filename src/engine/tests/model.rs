@@ -145,6 +145,27 @@ fn queue_name((topic, service): (usize, Option<usize>)) -> String {
 /// A delivery under a lease: from which queue, which message, which attempt.
 type Leased = ((usize, Option<usize>), usize, u32, AckId);
 
+/// Leases one message, and compares.
+async fn lease(
+    bench: &Bench,
+    model: &mut Model,
+    queue: (usize, Option<usize>),
+    leases: &mut Vec<Leased>,
+) -> Result<(), TestCaseError> {
+    if queue.1.is_some() && !model.queues.contains_key(&queue) {
+        return Ok(());
+    }
+    let got = bench.receive(&queue_name(queue), 1, Duration::ZERO, AckMode::Lease(LEASE)).await;
+    let expected = model.take(queue, 1, Some(model.now + LEASE.as_secs()));
+    let pairs: Vec<_> = expected.iter().map(|(n, a)| (model.texts[*n].to_string(), *a)).collect();
+    let shown: Vec<_> = texts(&got).into_iter().zip(got.iter().map(|d| d.attempt.0)).collect();
+    prop_assert_eq!(shown, pairs, "lease from {}", queue_name(queue));
+    for (delivery, (number, attempt)) in got.iter().zip(expected) {
+        leases.push((queue, number, attempt, ack_id(delivery)));
+    }
+    Ok(())
+}
+
 async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let (mut bench, mut model) = (Bench::new(), Model::default());
     // So small that there are checkpoints.
@@ -188,20 +209,7 @@ async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
                 let expected: Vec<_> = expected.iter().map(|(n, _)| model.texts[*n].to_string()).collect();
                 prop_assert_eq!(got, expected, "pop from {}", queue_name(queue));
             }
-            Op::Lease { queue: index } => {
-                let queue = queue(index);
-                if queue.1.is_some() && !model.queues.contains_key(&queue) {
-                    continue;
-                }
-                let got = bench.receive(&queue_name(queue), 1, Duration::ZERO, AckMode::Lease(LEASE)).await;
-                let expected = model.take(queue, 1, Some(model.now + LEASE.as_secs()));
-                let pairs: Vec<_> = expected.iter().map(|(n, a)| (model.texts[*n].to_string(), *a)).collect();
-                let shown: Vec<_> = texts(&got).into_iter().zip(got.iter().map(|d| d.attempt.0)).collect();
-                prop_assert_eq!(shown, pairs, "lease from {}", queue_name(queue));
-                for (delivery, (number, attempt)) in got.iter().zip(expected) {
-                    leases.push((queue, number, attempt, ack_id(delivery)));
-                }
-            }
+            Op::Lease { queue: index } => lease(&bench, &mut model, queue(index), &mut leases).await?,
             Op::Ack { lease } => {
                 if leases.is_empty() {
                     continue;

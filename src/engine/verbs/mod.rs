@@ -10,6 +10,8 @@ mod receive;
 mod register;
 mod tick;
 
+use tracing::info;
+
 use super::{EngineError, journal::FrameBuf, journal::Record, state::State};
 use crate::model::{Name, QueueId, Timestamp, TopicId};
 
@@ -57,6 +59,9 @@ impl Step<'_> {
         let start =
             log.map_or_else(Default::default, |(log, from_start)| if from_start { log.first() } else { log.next });
         self.emit(Record::QueueCreated { queue, topic, service, start });
+        if let Some(created) = self.state.queue(queue) {
+            info!(queue = %created.name, "queue declared");
+        }
         queue
     }
 }
