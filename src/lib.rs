@@ -7,7 +7,9 @@
 //! 3. Every queue is first in, first out in publish order; a message is with one consumer at a time; a late ack cannot
 //!    remove a message that somebody else holds by now.
 //! 4. The same request means the same over REST and gRPC, and meets the same layers in the same order.
-//! 5. Overload, a standby and a failing store get a fast, typed refusal with a time to retry after; they never hang.
+//! 5. What was consumed takes no room: neither the disk nor the start grows with what has passed through. (Messages that
+//!    wait are in memory.)
+//! 6. Overload, a standby and a failing store get a fast, typed refusal with a time to retry after; they never hang.
 //!
 //! # The picture
 //! ```text
@@ -45,6 +47,8 @@
 //! - **journal**: all changes, in order, on disk.
 //! - **frame**: what one write and one sync make durable, all or nothing.
 //! - **record**: one change within a frame.
+//! - **checkpoint**: what the journal has brought so far, written where it need not be replayed from.
+//! - **segment**: a file of messages that a checkpoint has written.
 //! - **instance**: one process of the broker. Of those that share a data directory one is *active*, the others are
 //!   *standbys*.
 

@@ -189,7 +189,10 @@ impl CircuitBreaker {
         {
             let Transition { name, from, to, open_for, .. } = transition;
             match to {
-                CircuitState::Open => tracing::warn!(breaker = %name, %from, ?open_for, "circuit opened"),
+                CircuitState::Open => {
+                    let open_for_ms = open_for.unwrap_or_default().as_millis();
+                    tracing::warn!(breaker = %name, %from, open_for_ms, "circuit opened");
+                }
                 CircuitState::HalfOpen => tracing::info!(breaker = %name, "circuit half-open"),
                 CircuitState::Closed => tracing::info!(breaker = %name, %from, "circuit closed"),
                 CircuitState::Isolated => tracing::warn!(breaker = %name, %from, "circuit isolated"),
