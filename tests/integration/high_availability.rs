@@ -309,14 +309,7 @@ async fn an_instance_of_another_broker_is_refused_and_said_so() {
 #[tokio::test]
 async fn an_active_instance_that_is_asked_to_end_hands_over() {
     let stage = Stage::shared().await;
-    let ports = [free_port(), free_port()];
-    let targets = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
-    let launch = |port: u16| {
-        stage.broker().set("BROKER_GRPC_ADDR", format!("127.0.0.1:{port}")).set("BACKEND_TARGETS", &targets)
-    };
-    let active = launch(ports[0]).start().await;
-    let standby = launch(ports[1]).start().await;
-    standby.process.logged("instance is active").await;
+    let [active, standby] = stage.active_and_standby().await;
     assert_eq!((role(&active).await, role(&standby).await), ("active".to_owned(), "standby".to_owned()));
     let publishing = {
         let rest = standby.rest();

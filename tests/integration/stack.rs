@@ -324,14 +324,7 @@ async fn long_polls_take_places_and_health_needs_none() {
 #[tokio::test]
 async fn a_standby_passes_requests_on_with_the_same_outcome_over_both_protocols() {
     let stage = Stage::shared().await;
-    let ports = [free_port(), free_port()];
-    let targets = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
-    let launch = |port: u16| {
-        stage.broker().set("BROKER_GRPC_ADDR", format!("127.0.0.1:{port}")).set("BACKEND_TARGETS", &targets)
-    };
-    let active = launch(ports[0]).start().await;
-    let standby = launch(ports[1]).start().await;
-    standby.process.logged("instance is active").await;
+    let [active, standby] = stage.active_and_standby().await;
     for (rest, grpc) in [(standby.rest, standby.grpc), (standby.grpc, standby.rest)] {
         assert_same_service(active.rest, rest, grpc).await;
     }

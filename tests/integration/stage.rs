@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::process::Launch;
+use crate::process::{Broker, Launch};
 
 /// Tests that measure time or kill processes by the dozen have the machine to themselves.
 static MACHINE: RwLock<()> = RwLock::const_new(());
@@ -59,6 +59,19 @@ impl Stage {
     /// A broker on this place's data directory, with free ports.
     pub(crate) fn broker(&self) -> Launch {
         Launch::new(&self.data_dir(), self.folder.path())
+    }
+
+    /// Two instances of this place's broker, once the second one has found the first.
+    pub(crate) async fn active_and_standby(&self) -> [Broker; 2] {
+        let ports = [free_port(), free_port()];
+        let targets = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+        let launch = |port: u16| {
+            self.broker().set("BROKER_GRPC_ADDR", format!("127.0.0.1:{port}")).set("BACKEND_TARGETS", &targets)
+        };
+        let active = launch(ports[0]).start().await;
+        let standby = launch(ports[1]).start().await;
+        standby.process.logged("instance is active").await;
+        [active, standby]
     }
 }
 

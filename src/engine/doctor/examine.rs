@@ -32,22 +32,23 @@ const LOOKS_MAX: usize = 8;
 /// it, and takes as much memory as an engine that opens them.
 #[must_use]
 pub fn diagnose(options: &Options) -> Diagnosis {
-    for _ in 1..LOOKS_MAX {
+    let mut looks = 1;
+    loop {
         let before = files_of(&options.data_dir);
-        let diagnosis = look(options);
+        let mut diagnosis = look(options);
         // A checkpoint may have made one file do without another between the looks at both.
-        if diagnosis.is_healthy() || before == files_of(&options.data_dir) {
+        let is_conclusive = diagnosis.is_healthy() || before == files_of(&options.data_dir);
+        if is_conclusive {
             return diagnosis;
         }
+        if looks == LOOKS_MAX {
+            diagnosis.is_inconclusive = true;
+            diagnosis.problems.clear();
+            diagnosis.problems_left_out = 0;
+            return diagnosis;
+        }
+        looks += 1;
     }
-    let before = files_of(&options.data_dir);
-    let mut diagnosis = look(options);
-    if before != files_of(&options.data_dir) {
-        diagnosis.is_inconclusive = !diagnosis.is_healthy();
-        diagnosis.problems.clear();
-        diagnosis.problems_left_out = 0;
-    }
-    diagnosis
 }
 
 /// The files that a broker replaces as it goes on: those of the journal, the segments and the manifest, by name and time.

@@ -84,13 +84,14 @@ impl State {
     pub(in crate::engine) fn take_unsaved(&mut self) -> (Vec<Piece>, Vec<SegmentEntry>, Vec<SegmentId>) {
         let mut pieces = Vec::new();
         for id in std::mem::take(&mut self.unsaved_topics) {
-            let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) else { continue };
-            let visible = topic.log.iter_from(topic.unsaved).map(|(seq, kept)| (seq, kept.clone())).collect();
-            let delayed = topic.delayed.range(topic.unsaved_delayed..);
-            let delayed = delayed.filter_map(|(seq, due)| Some((*seq, self.delayed.get(&(*due, id, *seq))?.clone())));
-            pieces.push(Piece { topic: id, kind: Kind::Visible, messages: visible });
-            pieces.push(Piece { topic: id, kind: Kind::Delayed, messages: delayed.collect() });
-            (topic.unsaved, topic.unsaved_delayed) = (topic.log.next, topic.next_delayed);
+            let Some(topic) = self.topic(id) else { continue };
+            for (kind, from) in [(Kind::Visible, topic.unsaved), (Kind::Delayed, topic.unsaved_delayed)] {
+                let messages = self.wanted(id, kind, from, Seq(u64::MAX)).collect();
+                pieces.push(Piece { topic: id, kind, messages });
+            }
+            if let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) {
+                (topic.unsaved, topic.unsaved_delayed) = (topic.log.next, topic.next_delayed);
+            }
         }
         let (mut stay, mut go) = (Vec::new(), Vec::new());
         for (id, used) in &self.segments.0 {
@@ -108,6 +109,7 @@ impl State {
         (pieces, stay, go)
     }
 
+    /// The messages of a topic from `first` to `last` that are still wanted.
     fn wanted(&self, id: TopicId, kind: Kind, first: Seq, last: Seq) -> Box<dyn Iterator<Item = (Seq, Kept)> + '_> {
         let Some(topic) = self.topic(id) else { return Box::new(std::iter::empty()) };
         match kind {

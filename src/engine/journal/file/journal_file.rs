@@ -97,25 +97,12 @@ mod tests {
     use super::{
         super::{
             super::memory::suite,
-            testing::{Bench, header_of, operate},
+            testing::{Bench, header_of, operate, written},
         },
         *,
     };
 
     const PAGE: usize = PAGE_BYTES as usize;
-
-    /// What was appended: the position after each frame, and its records.
-    type Written = Vec<(Position, Vec<u8>)>;
-
-    /// A journal whose frames have these lengths.
-    fn written(bench: &Bench, lengths: &[usize]) -> Written {
-        let mut journal = bench.open();
-        suite::read(&mut journal, Position::START);
-        let written =
-            lengths.iter().zip(1_u8..).map(|(&length, n)| suite::append(&mut journal, &vec![n; length])).collect();
-        journal.settle();
-        written
-    }
 
     #[test]
     fn a_missing_file_is_missed() {

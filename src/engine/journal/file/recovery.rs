@@ -148,26 +148,13 @@ mod tests {
             file_header::FileHeader,
             file_id::FileId,
             frame_header::FrameHeader,
-            testing::{Bench, header_of, operate},
+            testing::{Bench, Written, header_of, operate, written},
         },
         *,
     };
     use crate::engine::disk::{Fault, Op, Outcome, Times};
 
     const PAGE: usize = PAGE_BYTES as usize;
-
-    /// What was appended: the position after each frame, and its records.
-    type Written = Vec<(Position, Vec<u8>)>;
-
-    /// A journal whose frames have these lengths.
-    fn written(bench: &Bench, lengths: &[usize]) -> Written {
-        let mut journal = bench.open();
-        suite::read(&mut journal, Position::START);
-        let written =
-            lengths.iter().zip(1_u8..).map(|(&length, n)| suite::append(&mut journal, &vec![n; length])).collect();
-        journal.settle();
-        written
-    }
 
     /// The journal holds `written` now, can be appended to, and that stays so.
     fn assert_holds(bench: &Bench, written: &Written) {

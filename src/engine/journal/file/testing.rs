@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    super::{Journal as _, Position, ReadError},
+    super::{Journal as _, Position, ReadError, memory::suite},
     FileJournal, OpenError, Options,
     file_header::FileHeader,
     layout::PAGE_BYTES,
@@ -76,6 +76,19 @@ impl Bench {
         files.sort();
         files
     }
+}
+
+/// What was appended: the position after each frame, and its records.
+pub(super) type Written = Vec<(Position, Vec<u8>)>;
+
+/// A journal whose frames have these lengths.
+pub(super) fn written(bench: &Bench, lengths: &[usize]) -> Written {
+    let mut journal = bench.open();
+    suite::read(&mut journal, Position::START);
+    let written =
+        lengths.iter().zip(1_u8..).map(|(&length, n)| suite::append(&mut journal, &vec![n; length])).collect();
+    journal.settle();
+    written
 }
 
 /// The header in the first page of a file.
