@@ -3,13 +3,15 @@
 //! # Promises
 //! 1. A 2xx or OK answer means that what it says is on disk: written and synced, not in a buffer.
 //! 2. Nothing acknowledged is lost by kill -9, power loss, a torn write or a failed sync; damage that a crash cannot
-//!    explain is refused with a clear message, never skipped silently.
+//!    explain is refused with a clear message, or costs the one message that it hit and is reported; never skipped
+//!    silently.
 //! 3. Every queue is first in, first out in publish order; a message is with one consumer at a time; a late ack cannot
 //!    remove a message that somebody else holds by now.
 //! 4. The same request means the same over REST and gRPC, and meets the same layers in the same order.
-//! 5. What was consumed takes no room: neither the disk nor the start grows with what has passed through. (Messages that
-//!    wait are in memory.)
-//! 6. Overload, a standby and a failing store get a fast, typed refusal with a time to retry after; they never hang.
+//! 5. What was consumed takes no room, and what waits takes room on the disk alone: neither memory nor the start grows with
+//!    either.
+//! 6. Overload, a full disk, a standby and a failing store get a fast, typed refusal with a time to retry after; they
+//!    never hang.
 //!
 //! # The picture
 //! ```text
@@ -49,6 +51,7 @@
 //! - **record**: one change within a frame.
 //! - **checkpoint**: what the journal has brought so far, written where it need not be replayed from.
 //! - **segment**: a file of messages that a checkpoint has written.
+//! - **block**: a stretch of a segment that is read at once.
 //! - **instance**: one process of the broker. Of those that share a data directory one is *active*, the others are
 //!   *standbys*.
 

@@ -58,6 +58,23 @@ pub enum BrokerError {
     /// The store failed while the request was under way: it may or may not have been carried out.
     #[error("the store failed; the request may or may not have been carried out")]
     OutcomeUnknown,
+    /// There is little room on the disk, and what there is is kept for consumers. Nothing was stored.
+    #[error(
+        "the disk is nearly full: {free_bytes} bytes are free, and {reserve_bytes} are kept for consumers; \
+         consume messages, or make room"
+    )]
+    StorageFull {
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// Bytes that are kept free.
+        reserve_bytes: u64,
+    },
+    /// The next message is on a part of the disk that cannot be read now. Nothing was handed out.
+    #[error("the next message cannot be read from the disk: {problem}")]
+    Unreadable {
+        /// The system's answer.
+        problem: String,
+    },
 }
 
 impl BrokerError {
@@ -78,6 +95,8 @@ impl From<EngineError> for BrokerError {
             EngineError::Full { what } => Self::Overloaded { what },
             EngineError::Stopped => Self::Draining,
             EngineError::OutcomeUnknown => Self::OutcomeUnknown,
+            EngineError::StorageFull { free_bytes, reserve_bytes } => Self::StorageFull { free_bytes, reserve_bytes },
+            EngineError::Unreadable { problem } => Self::Unreadable { problem },
         }
     }
 }

@@ -66,10 +66,17 @@ pub struct Ack {
 pub enum Health {
     /// It does.
     Healthy,
+    /// It does not, because there is little room on the disk; consumers are served.
+    StorageLow,
     /// It does not, for this reason.
     Degraded(&'static str),
     /// Another instance does.
     Standby,
+}
+
+impl Health {
+    /// The reason of [`Health::StorageLow`], in words.
+    pub const STORAGE_LOW: &str = "the disk is nearly full: publishes are refused, consumers are served";
 }
 
 /// The broker. Clones share one state.
@@ -127,6 +134,7 @@ impl Broker {
             Role::Standby => Health::Standby,
             Role::Draining => Health::Degraded("the broker is shutting down"),
             Role::Active(engine) if engine.has_failed() => Health::Degraded("the store has failed"),
+            Role::Active(engine) if engine.storage_low().is_some() => Health::StorageLow,
             Role::Active(_) => Health::Healthy,
         }
     }

@@ -11,6 +11,7 @@ pub(super) const ADDR: &str = "addr";
 pub(super) const FILES: &str = "files";
 pub(super) const SKIP_DAMAGED: &str = "skip-damaged";
 pub(super) const JSON: &str = "json";
+pub(super) const REPAIR: &str = "repair";
 
 /// Everything that can be typed.
 pub(super) fn command() -> Command {
@@ -64,14 +65,23 @@ fn import() -> Command {
 
 fn doctor() -> Command {
     let json = Arg::new(JSON).long(JSON).action(ArgAction::SetTrue).help("Print one JSON object, for scripts");
+    let repair = Arg::new(REPAIR)
+        .long(REPAIR)
+        .action(ArgAction::SetTrue)
+        .help("Set aside what is damaged, so that a broker starts; only while none has the directory open");
     Command::new("doctor")
-        .about("Report what is in a data directory and what is wrong with it, and change nothing")
+        .about("Report what is in a data directory and what is wrong with it, and change nothing unless asked to")
         .arg(json)
+        .arg(repair)
         .args(settings_of_a_store())
         .after_help(
-            "It only reads, so it can be used on a read-only copy, and while a broker has the directory open. It reads \
-             the whole journal and takes as much memory as a broker that starts on it.\n\n\
-             Exit codes: 0 nothing is wrong, 1 something is, 2 wrong command line.",
+            "Without --repair it only reads, so it can be used on a read-only copy, and while a broker has the directory \
+             open, and it says what a repair would do and what is given up by it. It reads the whole journal and every \
+             message that waits, and takes as much memory as a broker that starts on it.\n\n\
+             With --repair the history ends before the first damage in the journal, and a damaged segment is done \
+             without. Nothing is removed: what is taken out goes to the folder set-aside/<time> in the data directory, \
+             with a file REPORT that says why. Keep a copy of the directory before.\n\n\
+             Exit codes: 0 nothing is wrong (any more), 1 something is, 2 wrong command line.",
         )
 }
 

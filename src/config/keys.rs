@@ -191,8 +191,17 @@ pub(super) const JOURNAL_FILE_BYTES: Key = Key {
     help: "Size of each journal file, whole pages of 4 KiB. At least four times the longest message",
 };
 
+pub(super) const FREE_BYTES_MIN: Key = Key {
+    name: "free_bytes_min",
+    variable: "BROKER_FREE_BYTES_MIN",
+    flag: "free-bytes-min",
+    default: "1664 MiB",
+    allowed: bytes(0, 1024 * 1024 * MIB),
+    help: "With less of the disk free publishes are refused, so that consumers can go on; at most a quarter of it counts",
+};
+
 /// Every key there is.
-pub const KEYS: [Key; 16] = [
+pub const KEYS: [Key; 17] = [
     DATA_DIR,
     REST_ADDR,
     GRPC_ADDR,
@@ -209,6 +218,7 @@ pub const KEYS: [Key; 16] = [
     DRAIN_TIMEOUT_SECS,
     CONNECTIONS_MAX,
     JOURNAL_FILE_BYTES,
+    FREE_BYTES_MIN,
 ];
 
 /// The keys as a table: key, variable, default, what is allowed.

@@ -15,7 +15,7 @@ fn config(file: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Res
 }
 
 /// For each key a good value other than the default, and a wrong one.
-const VALUES: [(&str, &str, &str); 16] = [
+const VALUES: [(&str, &str, &str); 17] = [
     ("data_dir", "/var/lib/campanile", ""),
     ("rest_addr", "localhost:9001", "localhost"),
     ("grpc_addr", "[::1]:9051", "localhost:port"),
@@ -32,6 +32,7 @@ const VALUES: [(&str, &str, &str); 16] = [
     ("drain_timeout_secs", "0", "1h"),
     ("connections_max", "11", "1.5"),
     ("journal_file_bytes", "33554432", "4194305"),
+    ("free_bytes_min", "0", "2048 GiB"),
 ];
 
 fn key(name: &str) -> &'static str {
@@ -62,6 +63,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(config.drain_timeout, Duration::from_secs(20));
     assert_eq!(config.connections_max, 10_000);
     assert_eq!(config.journal_file_bytes, 64 << 20);
+    assert_eq!(config.free_bytes_min, crate::engine::Options::new("x").free_bytes_min);
 }
 
 #[test]

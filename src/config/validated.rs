@@ -6,8 +6,8 @@ use super::{
     Address, ConfigError, Key, Raw,
     keys::{
         BACKEND_CIRCUIT_MAX_FAILURES, BACKEND_CIRCUIT_RESET_SECS, BACKEND_TARGETS, CONCURRENCY_LIMIT, CONNECTIONS_MAX,
-        DATA_DIR, DEDUP_WINDOW_SECS, DRAIN_TIMEOUT_SECS, GRPC_ADDR, JOURNAL_FILE_BYTES, LOG_FILTER, LOG_FORMAT,
-        MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_SECS, REST_ADDR, TOPICS_MAX,
+        DATA_DIR, DEDUP_WINDOW_SECS, DRAIN_TIMEOUT_SECS, FREE_BYTES_MIN, GRPC_ADDR, JOURNAL_FILE_BYTES, LOG_FILTER,
+        LOG_FORMAT, MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_SECS, REST_ADDR, TOPICS_MAX,
     },
 };
 use crate::observability::{self, LogFilter, LogFormat};
@@ -58,6 +58,9 @@ pub struct Config {
     pub connections_max: usize,
     /// Size of each journal file in bytes, 1 MiB to 1 GiB, whole pages of 4 KiB. Default 64 MiB.
     pub journal_file_bytes: u64,
+    /// Bytes of the disk that are kept free for consumers, 0 to 1 TiB; at most a quarter of the disk counts. Default
+    /// 1664 MiB.
+    pub free_bytes_min: u64,
 }
 
 impl Config {
@@ -84,6 +87,7 @@ impl Config {
             drain_timeout: seconds(raw, &DRAIN_TIMEOUT_SECS)?,
             connections_max: size(raw, &CONNECTIONS_MAX)?,
             journal_file_bytes: pages(raw, &JOURNAL_FILE_BYTES)?,
+            free_bytes_min: raw.number(&FREE_BYTES_MIN)?,
         };
         config.check_together(raw)?;
         Ok(config)

@@ -51,6 +51,23 @@ pub enum EngineError {
         /// Which one.
         what: &'static str,
     },
+    /// The next message is on a part of the disk that cannot be read now. Nothing was handed out.
+    #[error("the next message cannot be read: {problem}")]
+    Unreadable {
+        /// The system's answer.
+        problem: String,
+    },
+    /// There is little room on the disk, and what there is is kept for consumers. Nothing was stored.
+    #[error(
+        "the disk is nearly full: {free_bytes} bytes are free, and {reserve_bytes} are kept for consumers; \
+         consume messages, or make room"
+    )]
+    StorageFull {
+        /// Bytes that are free.
+        free_bytes: u64,
+        /// Bytes that are kept free.
+        reserve_bytes: u64,
+    },
     /// The engine takes no more requests. This one was not looked at.
     #[error("the engine has stopped")]
     Stopped,

@@ -1,11 +1,11 @@
 //! The bounded way into the commit thread.
 //!
 //! Requests wait here while the last frame syncs; whatever has come by then shares the next frame. The bound is in
-//! bytes and held by a semaphore, so a caller waits for room without blocking a thread, and the list itself never
-//! grows beyond it.
+//! bytes for what brings messages, and in requests for the rest, so that consumers get in when publishers are held back.
+//! Semaphores hold both: a caller waits for room without blocking a thread, and the list never grows beyond it.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -14,15 +14,22 @@ use tokio::sync::Semaphore;
 use super::{
     EngineError,
     request::{Request, Verb},
+    sync::{Condvar, Mutex, MutexGuard},
 };
 
 #[derive(Debug)]
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+    /// In bytes, for requests that bring messages.
     room: Arc<Semaphore>,
     room_bytes: u32,
+    /// In requests, for the others.
+    places: Arc<Semaphore>,
 }
+
+/// Most requests that bring no messages and are under way at a time.
+const PLACES: usize = 16_384;
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -44,7 +51,8 @@ impl Inbox {
     /// Room for requests of `room_bytes` together.
     pub(super) fn new(room_bytes: u32) -> Self {
         let room = Arc::new(Semaphore::new(room_bytes as usize));
-        Self { waiting: Mutex::default(), arrived: Condvar::new(), room, room_bytes }
+        let places = Arc::new(Semaphore::new(PLACES));
+        Self { waiting: Mutex::default(), arrived: Condvar::new(), room, room_bytes, places }
     }
 
     /// Puts a request in, as soon as there is room.
@@ -52,8 +60,11 @@ impl Inbox {
     /// # Cancel safety
     /// Dropped while it waits for room, it has done nothing.
     pub(super) async fn put(&self, verb: Verb) -> Result<(), EngineError> {
-        let bytes = u32::try_from(verb.frame_bytes()).unwrap_or(u32::MAX).min(self.room_bytes);
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+        let (semaphore, count) = match verb.room_bytes() {
+            Some(bytes) => (&self.room, u32::try_from(bytes).unwrap_or(u32::MAX).min(self.room_bytes)),
+            None => (&self.places, 1),
+        };
+        let room = Arc::clone(semaphore).acquire_many_owned(count).await;
         let Ok(room) = room else { return Err(EngineError::Stopped) };
         let mut waiting = self.lock();
         if waiting.is_closed {
@@ -75,6 +86,7 @@ impl Inbox {
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.room.close();
+        self.places.close();
         self.arrived.notify_one();
     }
 
@@ -83,6 +95,7 @@ impl Inbox {
         let mut waiting = self.lock();
         let is_idle = |w: &mut Waiting| w.requests.is_empty() && !w.is_closed && !w.is_woken;
         waiting = match at_most {
+            Some(Duration::ZERO) => waiting,
             Some(time) => {
                 let waited = self.arrived.wait_timeout_while(waiting, time, is_idle);
                 waited.unwrap_or_else(PoisonError::into_inner).0

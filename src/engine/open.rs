@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -10,16 +10,18 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
-    Engine, ImportReport, OpenError, Options, Shared,
+    DamagedLines, Engine, ImportObserver, ImportReport, OpenError, Options, Shared,
+    background::Checkpoints,
     checkpoint::CheckpointStore,
     commit::Committer,
-    disk::{Disk, RealDisk},
     inbox::Inbox,
     journal::{
         Journal, Position, ReadError, RecordIter,
         file::{self, DirLock, FileJournal},
     },
+    space::{Space, SpaceWatch},
     state::State,
+    sync::{Mutex, thread},
 };
 use crate::model::AckKey;
 
@@ -61,13 +63,18 @@ impl Engine {
     }
 
     /// Takes over files of the broker that this one replaces, without serving; each is renamed when its messages are
-    /// durable. With `skip_damaged` a line that cannot be read is left out and counted.
+    /// durable.
     ///
     /// # Errors
     /// [`OpenError`]; the files before the one that it names have been taken over.
-    pub fn import(options: Options, files: &[PathBuf], skip_damaged: bool) -> Result<Vec<ImportReport>, OpenError> {
+    pub fn import(
+        options: Options,
+        files: &[PathBuf],
+        damaged_lines: DamagedLines,
+        observer: &mut dyn ImportObserver,
+    ) -> Result<Vec<ImportReport>, OpenError> {
         let mut store = open_store(options)?;
-        let reports = files.iter().map(|file| store.committer.import_file(file, skip_damaged)).collect();
+        let reports = files.iter().map(|file| store.committer.import_file(file, damaged_lines, observer)).collect();
         drop(store.lock);
         reports
     }
@@ -85,30 +92,42 @@ impl Engine {
     fn start(committer: Committer, uuid: Uuid, key: AckKey, recovery: Recovery, lock: Option<DirLock>) -> Self {
         let options = committer.options.clone();
         let inbox = Arc::new(Inbox::new(options.inbox_bytes));
+        let space = committer.checkpoints.as_ref().map(Checkpoints::space);
         let (failing, failed) = watch::channel(false);
         let thread = {
             let inbox = Arc::clone(&inbox);
             let run = move || committer.run(&inbox, &failing);
-            std::thread::Builder::new()
-                .name("commit".into())
-                .spawn(run)
-                .expect("the system has a thread for the engine")
+            thread::Builder::new().name("commit".into()).spawn(run).expect("the system has a thread for the engine")
         };
         let thread = Mutex::new(Some(thread));
-        let shared = Shared { inbox, failed, thread, options, store_uuid: uuid, ack_key: key, recovery, _lock: lock };
+        let watch = space.as_ref().map(|space| SpaceWatch::start(Arc::clone(space), Arc::clone(&inbox)));
+        let shared = Shared {
+            inbox,
+            failed,
+            thread,
+            options,
+            store_uuid: uuid,
+            ack_key: key,
+            recovery,
+            space,
+            _watch: watch,
+            _lock: lock,
+        };
         Self { shared: Arc::new(shared) }
     }
 }
 
 fn open_store(options: Options) -> Result<Store, OpenError> {
     let lock = lock(&options)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk = Arc::clone(&options.disk);
     let files = file::Options { file_bytes: options.journal_file_bytes };
     let mut journal = FileJournal::open(&options.data_dir, files, Arc::clone(&disk))?;
     let (uuid, key) = (journal.store_uuid(), AckKey::new(*journal.secret()));
     let (checkpoints, state, position) = CheckpointStore::open(disk, &options.data_dir, uuid)?;
     let (state, recovery) = recover(&mut journal, state, position)?;
-    let committer = Committer::new(state, Box::new(journal), options).with_checkpoints(checkpoints);
+    let checkpoints = checkpoints.with_segment_bytes(options.segment_bytes());
+    let space = Space::new(Arc::clone(&options.disk), options.data_dir.clone(), options.free_bytes_min);
+    let committer = Committer::new(state, Box::new(journal), options).with_checkpoints(checkpoints, Arc::new(space));
     Ok(Store { committer, lock, uuid, key, recovery })
 }
 
@@ -142,6 +161,7 @@ fn recover(journal: &mut dyn Journal, mut state: State, position: Position) -> R
         Ok(())
     })?;
     state.take_stirred();
+    state.forget_unfinished_import();
     recovery.messages = state.message_count();
     recovery.topics = state.topic_count();
     recovery.took = begun.elapsed();

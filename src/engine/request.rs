@@ -38,6 +38,16 @@ impl Verb {
         }
     }
 
+    /// How much room it takes while it is under way, in bytes; `None` if it brings no messages.
+    pub(super) fn room_bytes(&self) -> Option<usize> {
+        /// What a request takes beside its messages: itself, names, its answer.
+        const OVERHEAD_BYTES: usize = 1 << 10;
+        match self {
+            Self::Publish { messages, .. } => Some(OVERHEAD_BYTES + frame_bytes_of(messages)),
+            Self::Register { .. } | Self::Receive { .. } | Self::Ack { .. } | Self::Statistics { .. } => None,
+        }
+    }
+
     /// Answers that the request was never looked at.
     pub(super) fn refuse(self, error: EngineError) {
         // Nobody is there any more to be told: that is fine.

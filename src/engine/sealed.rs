@@ -14,12 +14,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{
-    checkpoint::SegmentId,
-    journal::{
-        RECORD_HEADER_BYTES,
-        wire::{Reader, put_text},
-    },
+use super::journal::{
+    MessageBody,
+    wire::{Reader, put_text},
 };
 use crate::model::{Draft, Due, Message, MessageId, Name, Properties, Timestamp};
 
@@ -89,15 +86,21 @@ impl Sealed {
     /// Reads a body whose checksum has been verified.
     pub(super) fn decode(head_bytes: usize, body_crc: u32, body: &[u8]) -> Result<Self, &'static str> {
         let (head, payload) = body.split_at_checked(head_bytes).ok_or("its head is longer than its body")?;
-        let mut reader = Reader::new(head);
+        Self::of_parts(Bytes::copy_from_slice(head), Bytes::copy_from_slice(payload), body_crc)
+    }
+
+    /// Reads a head; neither it nor the payload is copied.
+    pub(super) fn of_parts(head: Bytes, payload: Bytes, body_crc: u32) -> Result<Self, &'static str> {
+        let fields = head.clone();
+        let mut reader = Reader::new(&fields);
         let mut sealed = Self {
             id: MessageId(Uuid::from_bytes(reader.array()?)),
             properties: Properties::default(),
             dedup: None,
             due: Due::Now,
             ttl: None,
-            payload: Bytes::copy_from_slice(payload),
-            head: Bytes::copy_from_slice(head),
+            payload,
+            head,
             body_crc,
         };
         while reader.remaining() > 0 {
@@ -157,11 +160,12 @@ impl Sealed {
             published_at: now,
             expires_at: self.ttl.map(|ttl| now.after(ttl)),
         };
-        Kept { message: Arc::new(message), head: self.head, body_crc: self.body_crc, segment: None }
+        Kept { message: Arc::new(message), head: self.head, body_crc: self.body_crc }
     }
 }
 
-/// A published message as the state keeps it: what consumers get, and what it takes to write it down again.
+/// A published message as the state keeps it until a checkpoint has written it: what consumers get, and what it takes to
+/// write it down again.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) message: Arc<Message>,
@@ -169,14 +173,20 @@ pub(super) struct Kept {
     pub(super) head: Bytes,
     /// CRC-32C over head and payload, of when the message entered.
     pub(super) body_crc: u32,
-    /// The segment that it stands in; until a checkpoint has put it there, only the journal has it.
-    pub(super) segment: Option<SegmentId>,
 }
 
 impl Kept {
-    /// What it takes in a segment.
-    pub(super) fn record_bytes(&self) -> u64 {
-        (RECORD_HEADER_BYTES + self.head.len() + self.message.payload.len()) as u64
+    /// About what it takes in memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        /// The message's own fields, reference counts, a place in a list, and what the allocator adds to each of these.
+        const OVERHEAD_BYTES: u64 = 400;
+        OVERHEAD_BYTES + (self.head.len() + self.message.payload.len()) as u64
+    }
+
+    /// What stands in its record.
+    pub(super) fn body(&self) -> MessageBody<'_> {
+        let (head, payload, crc) = (&self.head, &self.message.payload, self.body_crc);
+        MessageBody { head, payload, crc, published_at: self.message.published_at }
     }
 }
 

@@ -7,9 +7,13 @@ use tokio::sync::oneshot;
 use super::{AckMode, EngineError};
 use crate::model::{Delivery, QueueId, Timestamp};
 
-/// A receive that found its queue empty.
+/// A receive that found its queue empty, or its next message not in memory.
 #[derive(Debug)]
 pub(super) struct Waiter {
+    /// It goes on waiting when there is nothing: otherwise it waits only for what is being read.
+    pub(super) is_patient: bool,
+    /// How often blocks have been read for it.
+    pub(super) reads: u8,
     pub(super) max_messages: usize,
     pub(super) mode: AckMode,
     pub(super) reply: oneshot::Sender<Result<Vec<Delivery>, EngineError>>,
@@ -23,6 +27,8 @@ pub(super) struct Waiters {
     queues: HashMap<QueueId, VecDeque<u64>>,
     deadlines: BTreeMap<(Timestamp, u64), QueueId>,
     next_ticket: u64,
+    /// How many wait only for what is being read.
+    impatient_count: usize,
 }
 
 impl Waiters {
@@ -31,25 +37,46 @@ impl Waiters {
     }
 
     pub(super) fn add(&mut self, queue: QueueId, until: Timestamp, waiter: Waiter) {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.waiting.insert(ticket, (until, waiter));
+        let ticket = self.enter(queue, until, waiter);
         self.queues.entry(queue).or_default().push_back(ticket);
-        self.deadlines.insert((until, ticket), queue);
     }
 
-    /// The first one in the line of a queue whose client is still there.
-    pub(super) fn first(&mut self, queue: QueueId) -> Option<Waiter> {
-        let line = self.queues.get_mut(&queue)?;
-        while let Some(ticket) = line.pop_front() {
-            let Some((until, waiter)) = self.waiting.remove(&ticket) else { continue };
+    /// The first one in the line of a queue whose client is still there, and until when it waits.
+    pub(super) fn first(&mut self, queue: QueueId) -> Option<(Timestamp, Waiter)> {
+        while let Some(ticket) = self.queues.get_mut(&queue)?.pop_front() {
+            let Some((until, waiter)) = self.leave(ticket) else { continue };
             self.deadlines.remove(&(until, ticket));
             if !waiter.reply.is_closed() {
-                return Some(waiter);
+                return Some((until, waiter));
             }
         }
         self.queues.remove(&queue);
         None
+    }
+
+    /// Puts the one that was first back in its place.
+    pub(super) fn put_back(&mut self, queue: QueueId, until: Timestamp, waiter: Waiter) {
+        let ticket = self.enter(queue, until, waiter);
+        self.queues.entry(queue).or_default().push_front(ticket);
+    }
+
+    /// Takes out those who do not wait when there is nothing.
+    pub(super) fn take_impatient(&mut self, queue: QueueId) -> Vec<Waiter> {
+        if self.impatient_count == 0 {
+            return Vec::new();
+        }
+        let line = self.queues.get(&queue).into_iter().flatten();
+        let is_impatient = |ticket: &u64| self.waiting.get(ticket).is_some_and(|(_, waiter)| !waiter.is_patient);
+        let tickets: Vec<_> = line.copied().filter(is_impatient).collect();
+        let mut taken = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            if let Some((until, waiter)) = self.leave(ticket) {
+                self.deadlines.remove(&(until, ticket));
+                taken.push(waiter);
+            }
+        }
+        self.tidy(queue);
+        taken
     }
 
     /// Whether anybody stands in the line of a queue.
@@ -67,7 +94,7 @@ impl Waiters {
         let mut expired = Vec::new();
         while let Some(entry) = self.deadlines.first_entry().filter(|e| e.key().0 <= now) {
             let ((_, ticket), queue) = entry.remove_entry();
-            expired.extend(self.waiting.remove(&ticket).map(|(_, waiter)| waiter));
+            expired.extend(self.leave(ticket).map(|(_, waiter)| waiter));
             self.tidy(queue);
         }
         expired
@@ -77,7 +104,23 @@ impl Waiters {
     pub(super) fn drain(&mut self) -> Vec<Waiter> {
         self.queues.clear();
         self.deadlines.clear();
+        self.impatient_count = 0;
         self.waiting.drain().map(|(_, (_, waiter))| waiter).collect()
+    }
+
+    fn enter(&mut self, queue: QueueId, until: Timestamp, waiter: Waiter) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.impatient_count += usize::from(!waiter.is_patient);
+        self.deadlines.insert((until, ticket), queue);
+        self.waiting.insert(ticket, (until, waiter));
+        ticket
+    }
+
+    fn leave(&mut self, ticket: u64) -> Option<(Timestamp, Waiter)> {
+        let (until, waiter) = self.waiting.remove(&ticket)?;
+        self.impatient_count -= usize::from(!waiter.is_patient);
+        Some((until, waiter))
     }
 
     /// Drops the front of a line that has left, so that a line does not outgrow those who stand in it by much.
@@ -98,7 +141,7 @@ mod tests {
 
     fn waiter() -> (Waiter, oneshot::Receiver<Result<Vec<Delivery>, EngineError>>) {
         let (reply, answer) = oneshot::channel();
-        (Waiter { max_messages: 1, mode: AckMode::AtOnce, reply }, answer)
+        (Waiter { is_patient: true, reads: 0, max_messages: 1, mode: AckMode::AtOnce, reply }, answer)
     }
 
     #[test]
@@ -111,7 +154,7 @@ mod tests {
         waiters.add(queue, Timestamp::from_millis(50), first);
         waiters.add(queue, Timestamp::from_millis(60), second);
         drop(gone);
-        assert_eq!(waiters.first(queue).map(|w| w.max_messages), Some(2));
+        assert_eq!(waiters.first(queue).map(|(_, w)| w.max_messages), Some(2));
         assert!(waiters.first(queue).is_none());
         assert!(!waiters.is_awaited(queue));
     }

@@ -63,6 +63,8 @@ fn status_of(broker: &Broker, service: &str) -> ServingStatus {
     match broker.health() {
         // A standby passes calls on to the active instance.
         Health::Healthy | Health::Standby => ServingStatus::Serving,
+        // It serves consumers, and only they can help it.
+        Health::StorageLow => ServingStatus::Serving,
         Health::Degraded(_) => ServingStatus::NotServing,
     }
 }

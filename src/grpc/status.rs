@@ -49,6 +49,8 @@ fn outcome_of(error: &BrokerError) -> (Code, &'static str, Kind) {
         E::NotActive => (Code::Unavailable, "not_active", Refused),
         E::Draining => (Code::Unavailable, "draining", Refused),
         E::OutcomeUnknown => (Code::Unavailable, "outcome_unknown", Unknown),
+        E::StorageFull { .. } => (Code::ResourceExhausted, "storage_full", Refused),
+        E::Unreadable { .. } => (Code::Unavailable, "unreadable", Unknown),
     }
 }
 
@@ -122,6 +124,8 @@ mod tests {
             BrokerError::NotActive,
             BrokerError::Draining,
             BrokerError::OutcomeUnknown,
+            BrokerError::StorageFull { free_bytes: 1, reserve_bytes: 2 },
+            BrokerError::Unreadable { problem: "the disk is ill".into() },
         ]
     }
 
@@ -131,7 +135,7 @@ mod tests {
         assert_eq!(messages[0], "invalid_argument: topic: must not be empty");
         assert_eq!(messages.len(), 5);
         for status in all().iter().filter_map(|e| error_message_of(e).err()) {
-            assert_eq!(status.code(), Code::Unavailable);
+            assert!([Code::Unavailable, Code::ResourceExhausted].contains(&status.code()), "{status:?}");
         }
     }
 
@@ -141,7 +145,7 @@ mod tests {
             status_of(e).metadata().get(name).map(|value| value.to_str().expect("ASCII").to_owned())
         };
         let refused: Vec<_> = all().iter().filter_map(|e| header(e, REFUSAL)).collect();
-        assert_eq!(refused, ["overloaded", "not_active", "draining"]);
+        assert_eq!(refused, ["overloaded", "not_active", "draining", "storage_full"]);
         assert_eq!(header(&BrokerError::OutcomeUnknown, PUSHBACK).as_deref(), Some("-1"));
     }
 }

@@ -78,6 +78,8 @@ impl From<BrokerError> for Problem {
             E::NotActive => (StatusCode::SERVICE_UNAVAILABLE, "not_active", None, Refused),
             E::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", None, Refused),
             E::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown", None, Begun),
+            E::StorageFull { .. } => (StatusCode::INSUFFICIENT_STORAGE, "storage_full", None, Refused),
+            E::Unreadable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unreadable", None, Begun),
         };
         Self { status, code, detail, field, progress }
     }
@@ -108,7 +110,10 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&document).expect("texts and numbers can be written as JSON");
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
         let mut response = (self.status, content_type, body).into_response();
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        let is_for_now =
+            [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS, StatusCode::INSUFFICIENT_STORAGE]
+                .contains(&self.status);
+        if is_for_now {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
         if self.progress == Progress::Refused {

@@ -25,6 +25,10 @@ pub(super) async fn health(State(broker): State<Broker>) -> Response {
     let (code, answer) = match broker.health() {
         Health::Healthy => (StatusCode::OK, Answer { status: "healthy", role: Some("active"), reason: None }),
         Health::Standby => (StatusCode::OK, Answer { status: "healthy", role: Some("standby"), reason: None }),
+        // It serves consumers, and only they can help it: nobody should take it out of service.
+        Health::StorageLow => {
+            (StatusCode::OK, Answer { status: "degraded", role: active, reason: Some(Health::STORAGE_LOW) })
+        }
         Health::Degraded(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, Answer { status: "degraded", role: active, reason: Some(reason) })
         }

@@ -44,7 +44,8 @@ impl Store {
     pub(super) fn new(config: &Config, broker: Broker) -> Self {
         let options = engine::Options {
             journal_file_bytes: config.journal_file_bytes,
-            topics_max: config.topics_max,
+            limits: engine::Limits { topics_max: config.topics_max, ..engine::Limits::default() },
+            free_bytes_min: config.free_bytes_min,
             dedup_window: config.dedup_window,
             ..engine::Options::new(&config.data_dir)
         };

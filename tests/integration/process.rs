@@ -39,6 +39,8 @@ impl Launch {
             .set("BROKER_LOG_FORMAT", "json")
             // Small, so that tests go through several of them.
             .set("BROKER_JOURNAL_FILE_BYTES", "20 MiB")
+            // However full the machine is that they run on.
+            .set("BROKER_FREE_BYTES_MIN", 0)
     }
 
     /// Sets an environment variable.
@@ -59,12 +61,17 @@ impl Launch {
         self
     }
 
-    /// Starts it and waits for nothing.
-    pub(crate) fn spawn(&self) -> Process {
+    /// What starts it, with its outputs piped.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(&self.args).current_dir(&self.folder).env_clear().envs(&self.variables);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Process::spawn(command)
+        command
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn spawn(&self) -> Process {
+        Process::spawn(self.command())
     }
 
     /// Starts it and waits until it listens.

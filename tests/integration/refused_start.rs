@@ -112,6 +112,7 @@ async fn a_wrong_setting_is_named_with_the_place_it_stands_at() {
         ("drain_timeout_secs", "BROKER_DRAIN_TIMEOUT_SECS", "99999999"),
         ("connections_max", "BROKER_CONNECTIONS_MAX", "0"),
         ("journal_file_bytes", "BROKER_JOURNAL_FILE_BYTES", "1000001"),
+        ("free_bytes_min", "BROKER_FREE_BYTES_MIN", "much"),
     ];
     for (key, variable, value) in wrong {
         let refusal = stage.broker().set(variable, value).refused().await;

@@ -4,9 +4,8 @@ use std::{borrow::Cow, path::PathBuf};
 
 use serde_json::{Value, json};
 
-use super::with_causes;
 use crate::engine::{
-    Contents, Diagnosis, Directory, History, Problem,
+    Action, Contents, Diagnosis, Directory, History, Plan, Problem, Repair,
     journal::file::{Holder, StoreId, SurveyedFile, Tail},
 };
 
@@ -63,6 +62,35 @@ pub(super) fn render(diagnosis: &Diagnosis) -> Value {
         "others": paths_of(&diagnosis.others),
         "problems": diagnosis.problems.iter().map(json_of_problem).collect::<Vec<_>>(),
         "problems_left_out": diagnosis.problems_left_out,
+        "plan": diagnosis.plan.as_ref().map(json_of_plan),
+    })
+}
+
+/// A repair, with the report as of after it.
+pub(super) fn render_repair(repair: &Repair) -> Value {
+    let mut object = render(&repair.after);
+    let done = repair.set_aside.as_ref();
+    object["repair"] = json!({
+        "set_aside": done.map(|(folder, _)| folder.to_string_lossy()),
+        "done": done.map(|(_, plan)| json_of_plan(plan)),
+    });
+    object
+}
+
+fn json_of_plan(plan: &Plan) -> Value {
+    let actions = plan.actions.iter().map(|action| match action {
+        Action::SetAside { path } => json!({ "do": "set_aside", "path": path.to_string_lossy() }),
+        Action::Forget { path, files } => {
+            json!({ "do": "forget", "path": path.to_string_lossy(), "files": paths_of(files) })
+        }
+        Action::Mark { path } => json!({ "do": "mark", "path": path.to_string_lossy() }),
+        Action::End { path, offset } => json!({ "do": "end", "path": path.to_string_lossy(), "offset": offset }),
+    });
+    json!({
+        "actions": actions.collect::<Vec<_>>(),
+        "behind": plan.behind.map(|behind| json!({ "frames": behind.frames, "messages": behind.messages })),
+        "lost_messages": plan.lost,
+        "given_up": plan.losses(),
     })
 }
 
@@ -132,7 +160,7 @@ fn json_of_problem(problem: &Problem) -> Value {
         "code": problem.code(),
         "path": problem.path().to_string_lossy(),
         "offset": problem.offset(),
-        "text": with_causes(problem),
+        "text": problem.with_causes(),
         "advice": problem.advice(),
     })
 }

@@ -5,9 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::with_causes;
 use crate::engine::{
-    Diagnosis, Directory, History, Problem,
+    Diagnosis, Directory, History, Plan, Problem, Repair,
     journal::file::{Holder, StoreId, SurveyedFile, Tail},
 };
 
@@ -18,7 +17,25 @@ const NAMES_MAX: usize = 10;
 pub(super) fn render(diagnosis: &Diagnosis) -> String {
     let mut text = String::new();
     write_report(diagnosis, &mut text).expect("a String takes every text");
+    text.truncate(text.trim_end().len());
     text
+}
+
+/// What a repair did, and the report as of after it.
+pub(super) fn render_repair(repair: &Repair) -> String {
+    let mut text = String::new();
+    write_repair(repair, &mut text).expect("a String takes every text");
+    text + &render(&repair.after)
+}
+
+fn write_repair(repair: &Repair, out: &mut String) -> fmt::Result {
+    let Some((folder, plan)) = &repair.set_aside else {
+        return writeln!(out, "Nothing has to be repaired.\n");
+    };
+    writeln!(out, "Repaired. What was taken out is in {}, with a file REPORT.", shown(folder))?;
+    writeln!(out, "What was done, in this order:")?;
+    write_actions(plan, out)?;
+    writeln!(out)
 }
 
 fn write_report(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
@@ -207,14 +224,42 @@ fn write_problems(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
         return writeln!(out, "\nHealthy: nothing is wrong.");
     }
     let count = diagnosis.problems.len() as u64 + diagnosis.problems_left_out;
-    let start = if diagnosis.directory == Directory::Missing { "" } else { " A broker does not start here." };
+    let start = match diagnosis.directory {
+        Directory::Missing => "",
+        _ if diagnosis.stops_a_start() => " A broker does not start here.",
+        _ => " A broker starts here all the same.",
+    };
     writeln!(out, "\nNOT HEALTHY: {}.{start}", counted(count, "problem"))?;
     for (number, problem) in (1..).zip(&diagnosis.problems) {
-        writeln!(out, "  {number}. {}", plain(&with_causes(problem)))?;
+        writeln!(out, "  {number}. {}", plain(&problem.with_causes()))?;
         writeln!(out, "     What to do: {}.", problem.advice())?;
     }
     if diagnosis.problems_left_out > 0 {
         writeln!(out, "  And {} more.", diagnosis.problems_left_out)?;
+    }
+    write_plan(diagnosis, out)
+}
+
+fn write_plan(diagnosis: &Diagnosis, out: &mut String) -> fmt::Result {
+    match &diagnosis.plan {
+        Some(plan) => {
+            writeln!(out, "\n`campanile doctor --repair` would, in this order:")?;
+            write_actions(plan, out)
+        }
+        None if diagnosis.directory == Directory::Ours && diagnosis.is_beyond_repair() => {
+            writeln!(out, "\n`campanile doctor --repair` does nothing here: not all of this can be repaired.")
+        }
+        None => Ok(()),
+    }
+}
+
+fn write_actions(plan: &Plan, out: &mut String) -> fmt::Result {
+    for (number, action) in (1..).zip(&plan.actions) {
+        writeln!(out, "  {number}. {}", plain(&action.to_string()))?;
+    }
+    writeln!(out, "What is given up by it:")?;
+    for loss in plan.losses() {
+        writeln!(out, "  - {loss}")?;
     }
     Ok(())
 }
@@ -287,6 +332,44 @@ mod tests {
         let parts =
             ["NOT HEALTHY: 2 problems", &place, "What to do: restore", "q.jsonl, line 1", "Before the damage: 1 frame"];
         assert_says(&text, &parts);
+    }
+
+    #[tokio::test]
+    async fn what_a_repair_would_do_is_told_and_where_it_can_do_nothing() {
+        let (dir, options) = filled().await;
+        let file = dir.path().join("journal/0000000000000001.wal");
+        let mut bytes = std::fs::read(&file).expect("readable");
+        bytes[50] ^= 1;
+        std::fs::write(&file, bytes).expect("written");
+        // The next file may have been prepared by then, or not.
+        let next = dir.path().join("journal/0000000000000002.wal");
+        let newest = if next.exists() { next } else { file };
+        let spare = newest.with_extension("spare");
+        let text = render(&diagnose(&options));
+        assert_says(&text, &["1. make the empty file", &spare.display().to_string(), "2. set aside", "given up"]);
+        std::fs::write(dir.path().join("STORE"), "short").expect("written");
+        let text = render(&diagnose(&options));
+        assert_says(&text, &["STORE is damaged", "`campanile doctor --repair` does nothing here"]);
+    }
+
+    #[tokio::test]
+    async fn damaged_messages_are_no_reason_not_to_start() {
+        let dir = tempfile::tempdir().expect("a folder for the test");
+        let options = Options { journal_file_bytes: 32 << 10, ..Options::new(dir.path()) };
+        let engine = Engine::open(options.clone()).expect("opens");
+        for _ in 0..60 {
+            let draft = Draft { payload: vec![b'x'; 3000].into(), ..Draft::default() };
+            engine.publish(name("orders"), vec![draft]).await.expect("stored");
+        }
+        engine.close().await;
+        drop(engine);
+        let segment = dir.path().join("segments/00000001.seg");
+        let mut bytes = std::fs::read(&segment).expect("readable");
+        bytes[1000] ^= 1;
+        std::fs::write(&segment, bytes).expect("written");
+        let text = render(&diagnose(&options));
+        assert_says(&text, &["NOT HEALTHY: 1 problem. A broker starts here all the same", "1 messages of the block"]);
+        assert!(!text.contains("repair"), "{text}");
     }
 
     #[test]

@@ -6,12 +6,13 @@
 //! ```
 //!
 //! All numbers are little-endian. *crc* is the CRC-32C of everything after it; *next seg.* the id that no segment has had
-//! yet. The body is, one after the other, each with its count (u32) before it: topics, queues, dedup ids, imported files,
-//! segments.
+//! yet. The body is, one after the other, each with its count (u32) before it: topics, queues, files of dedup ids,
+//! imported files, segments, files being imported. A manifest of version 1 has the dedup ids themselves in place of their
+//! files, and ends with the segments.
 
 use uuid::Uuid;
 
-use super::{DedupEntry, Manifest, QueueEntry, SegmentEntry, SegmentId, TopicEntry};
+use super::{DedupEntry, IdsEntry, Manifest, QueueEntry, SegmentEntry, SegmentId, TopicEntry, ids};
 use crate::{
     engine::{
         journal::{
@@ -20,11 +21,14 @@ use crate::{
         },
         state::Held,
     },
-    model::{Attempt, MessageId, Name, Seq, Timestamp, TopicId},
+    model::{Attempt, Name, Seq, Timestamp, TopicId},
 };
 
 const MAGIC: [u8; 8] = *b"CPMANIF\n";
-const VERSION: u32 = 1;
+/// The version that is written.
+const VERSION: u32 = 2;
+/// The one before: with the dedup ids in it.
+const VERSION_WITH_IDS: u32 = 1;
 /// Where what the checksum covers begins.
 const COVERED_FROM: usize = 16;
 
@@ -36,6 +40,8 @@ pub(super) struct Bound {
     pub(super) position: Position,
     pub(super) next_segment: SegmentId,
     pub(super) manifest: Manifest,
+    /// Dedup ids that stand in no file yet: of a manifest of version 1.
+    pub(super) ids: Vec<DedupEntry>,
 }
 
 impl Bound {
@@ -60,7 +66,8 @@ impl Bound {
         if reader.array()? != MAGIC {
             return Err("it does not begin as one");
         }
-        if reader.u32()? != VERSION {
+        let version = reader.u32()?;
+        if version != VERSION && version != VERSION_WITH_IDS {
             return Err("its format version is not known here");
         }
         let crc = reader.u32()?;
@@ -70,33 +77,62 @@ impl Bound {
         let store = Uuid::from_bytes(reader.array()?);
         let position = Position(reader.u64()?);
         let next_segment = SegmentId(reader.u32()?);
-        let manifest = decode_body(&mut reader)?;
+        let (manifest, ids) = decode_body(&mut reader, version)?;
         reader.finish()?;
-        Ok(Self { store, position, next_segment, manifest })
+        Ok(Self { store, position, next_segment, manifest, ids })
     }
+}
+
+/// A manifest of either version with these bytes behind its checksum: the first byte tells which.
+#[cfg(any(test, fuzzing))]
+pub(super) fn with_checksum(bytes: &[u8]) -> Vec<u8> {
+    let (version, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let mut out = MAGIC.to_vec();
+    put_u32(&mut out, if version % 2 == 0 { VERSION } else { VERSION_WITH_IDS });
+    put_u32(&mut out, crc32c::crc32c(rest));
+    out.extend_from_slice(rest);
+    out
 }
 
 fn encode_body(out: &mut Vec<u8>, manifest: &Manifest) {
     put_u64(out, manifest.time.as_millis());
     put_list(out, &manifest.topics, |out, entry| put_entry(out, entry.as_ref(), put_topic));
     put_list(out, &manifest.queues, |out, entry| put_entry(out, entry.as_ref(), put_queue));
-    put_list(out, &manifest.dedup, put_dedup);
+    put_list(out, &manifest.dedup, |out, file| {
+        put_u32(out, file.id.0);
+        put_u64(out, file.bytes);
+        put_u64(out, file.end.as_millis());
+    });
     put_list(out, &manifest.imported, |out, source| put_text(out, source));
     put_list(out, &manifest.segments, |out, segment| {
         put_u32(out, segment.id.0);
         put_u64(out, segment.bytes);
     });
+    put_list(out, &manifest.importing, |out, (source, lines)| {
+        put_text(out, source);
+        put_u64(out, *lines);
+    });
 }
 
-fn decode_body(reader: &mut Reader<'_>) -> Result<Manifest, &'static str> {
-    Ok(Manifest {
-        time: take_time(reader)?,
-        topics: take_list(reader, |reader| take_entry(reader, take_topic))?,
-        queues: take_list(reader, |reader| take_entry(reader, take_queue))?,
-        dedup: take_list(reader, take_dedup)?,
-        imported: take_list(reader, Reader::text)?,
-        segments: take_list(reader, |reader| Ok(SegmentEntry { id: SegmentId(reader.u32()?), bytes: reader.u64()? }))?,
-    })
+fn decode_body(reader: &mut Reader<'_>, version: u32) -> Result<(Manifest, Vec<DedupEntry>), &'static str> {
+    let (mut manifest, mut ids) = (Manifest { time: take_time(reader)?, ..Manifest::default() }, Vec::new());
+    manifest.topics = take_list(reader, |reader| take_entry(reader, take_topic))?;
+    manifest.queues = take_list(reader, |reader| take_entry(reader, take_queue))?;
+    if version == VERSION_WITH_IDS {
+        ids = take_list(reader, ids::take)?;
+    } else {
+        manifest.dedup = take_list(reader, |reader| {
+            let (id, bytes) = (SegmentId(reader.u32()?), reader.u64()?);
+            Ok(IdsEntry { id, bytes, end: take_time(reader)? })
+        })?;
+    }
+    manifest.imported = take_list(reader, Reader::text)?;
+    manifest.segments =
+        take_list(reader, |reader| Ok(SegmentEntry { id: SegmentId(reader.u32()?), bytes: reader.u64()? }))?;
+    if version != VERSION_WITH_IDS {
+        manifest.importing = take_list(reader, |reader| Ok((reader.text()?, reader.u64()?)))?;
+    }
+    Ok((manifest, ids))
 }
 
 fn put_topic(out: &mut Vec<u8>, topic: &TopicEntry) {
@@ -145,26 +181,6 @@ fn take_queue(reader: &mut Reader<'_>) -> Result<QueueEntry, &'static str> {
             let (seq, attempt) = (take_seq(reader)?, Attempt(reader.u32()?));
             Ok((seq, Held { attempt, deadline: take_time(reader)? }))
         })?,
-    })
-}
-
-fn put_dedup(out: &mut Vec<u8>, used: &DedupEntry) {
-    put_u32(out, used.topic.0);
-    put_text(out, &used.id);
-    out.extend_from_slice(used.message.0.as_bytes());
-    put_u64(out, used.bytes);
-    put_u32(out, used.crc);
-    put_u64(out, used.end.as_millis());
-}
-
-fn take_dedup(reader: &mut Reader<'_>) -> Result<DedupEntry, &'static str> {
-    Ok(DedupEntry {
-        topic: TopicId(reader.u32()?),
-        id: reader.text()?,
-        message: MessageId(Uuid::from_bytes(reader.array()?)),
-        bytes: reader.u64()?,
-        crc: reader.u32()?,
-        end: take_time(reader)?,
     })
 }
 
@@ -246,23 +262,18 @@ mod tests {
             back: BTreeMap::from([(Seq(1), Attempt(2)), (Seq(3), Attempt(0))]),
             held: BTreeMap::from([(Seq(4), Held { attempt: Attempt(1), deadline: Timestamp::from_millis(5) })]),
         };
-        let dedup = DedupEntry {
-            topic: TopicId(1),
-            id: "once".into(),
-            message: MessageId(Uuid::from_u128(5)),
-            bytes: 3,
-            crc: 4,
-            end: Timestamp::from_millis(8),
-        };
+        let dedup = IdsEntry { id: SegmentId(2), bytes: 70, end: Timestamp::from_millis(8) };
         let manifest = Manifest {
             time: Timestamp::from_millis(1234),
             topics: vec![None, Some(topic)],
             queues: vec![Some(queue), None],
             dedup: vec![dedup],
             imported: vec!["x.jsonl".into()],
+            importing: BTreeMap::from([("y.jsonl".into(), 7)]),
             segments: vec![SegmentEntry { id: SegmentId(3), bytes: 4096 }],
         };
-        Bound { store: Uuid::from_u128(9), position: Position(77), next_segment: SegmentId(4), manifest }
+        let (position, next_segment) = (Position(77), SegmentId(4));
+        Bound { store: Uuid::from_u128(9), position, next_segment, manifest, ids: Vec::new() }
     }
 
     #[test]

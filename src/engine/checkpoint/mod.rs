@@ -4,6 +4,8 @@
 //! ```text
 //!   <data_dir>/MANIFEST               everything but messages, as of a position in the journal; replaced as a whole
 //!              segments/<id>.seg      messages that stay; written once, removed as a whole
+//!              segments/<id>.ids      dedup ids; written once, removed when their window is over
+//!              segments/<id>.damaged  a segment that was damaged, set aside when nothing in it was wanted any more
 //! ```
 //!
 //! A checkpoint writes the messages that came since the last one and are still wanted, side by side per topic, into new
@@ -12,20 +14,28 @@
 //! the rest moved on by the next checkpoint, so that one straggler holds up no more than itself.
 //!
 //! Invariants: what the manifest names is durable before the manifest is; the journal is cut off, and a segment removed,
-//! only when a durable manifest does without them.
+//! only when a durable manifest does without them; a message that is wanted stands in exactly one block.
 
+mod block;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+mod ids;
+mod index;
 mod job;
 mod manifest;
+mod paths;
 mod segment;
 mod store;
 
 use std::{collections::BTreeMap, fmt};
 
-pub(super) use job::{Failed, Job, Written};
+pub(super) use block::{BlockError, LoadedBlock, load_block};
+pub(super) use job::{Failed, Job, Removal, Written};
+pub(super) use paths::{is_ours, manifest_path, segment_id, segment_path, segments_dir};
 pub use store::LoadError;
-pub(super) use store::{CheckpointStore, is_ours, is_there, load, manifest_path, segments_dir};
+pub(super) use store::{CheckpointStore, Salvaged, forget_segments, is_there, salvage};
 
-use super::state::{Held, Remembered};
+use super::state::Held;
 use crate::model::{Attempt, MessageId, Name, Seq, Timestamp, TopicId};
 
 /// A segment within a store. Never used again.
@@ -39,12 +49,43 @@ impl fmt::Display for SegmentId {
 }
 
 /// Which of a topic's two sequences a message stands in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// Consumers can see it.
     Visible,
     /// It becomes visible later.
     Delayed,
+}
+
+/// Where a message is in its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) topic: TopicId,
+    pub(super) kind: Kind,
+    pub(super) seq: Seq,
+}
+
+impl Place {
+    /// Another place in the same sequence.
+    pub(super) fn at(self, seq: Seq) -> Self {
+        Self { seq, ..self }
+    }
+}
+
+/// A stretch of a segment that is read at once: messages of one topic, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block {
+    /// Its first message.
+    pub(super) first: Place,
+    /// Its last message. Between the two some may be missing, that nobody wanted when it was written.
+    pub(super) last: Seq,
+    pub(super) count: u32,
+    pub(super) segment: SegmentId,
+    /// Where it begins in the segment.
+    pub(super) offset: u64,
+    pub(super) bytes: u32,
+    /// When the last of its messages expires; `None` if one of them never does.
+    pub(super) expires_by: Option<Timestamp>,
 }
 
 /// The state without its messages.
@@ -55,8 +96,10 @@ pub(super) struct Manifest {
     pub(super) topics: Vec<Option<TopicEntry>>,
     /// By id; a hole for each that was deleted.
     pub(super) queues: Vec<Option<QueueEntry>>,
-    pub(super) dedup: Vec<DedupEntry>,
+    pub(super) dedup: Vec<IdsEntry>,
     pub(super) imported: Vec<String>,
+    /// Files that are being taken over, each with how many of its lines have been read.
+    pub(super) importing: BTreeMap<String, u64>,
     pub(super) segments: Vec<SegmentEntry>,
 }
 
@@ -89,24 +132,20 @@ pub(super) struct DedupEntry {
     pub(super) end: Timestamp,
 }
 
+/// A file of dedup ids that a manifest needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IdsEntry {
+    pub(super) id: SegmentId,
+    /// Its length; a file of another length is damaged.
+    pub(super) bytes: u64,
+    /// When the window of the last of its ids is over.
+    pub(super) end: Timestamp,
+}
+
 /// A segment that a manifest needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentEntry {
     pub(super) id: SegmentId,
     /// Its length; a segment of another length is damaged.
     pub(super) bytes: u64,
-}
-
-impl From<Remembered<'_>> for DedupEntry {
-    fn from(used: Remembered<'_>) -> Self {
-        let Remembered { topic, id, message, bytes, crc, end } = used;
-        Self { topic, id: id.to_owned(), message, bytes, crc, end }
-    }
-}
-
-impl DedupEntry {
-    pub(super) fn as_remembered(&self) -> Remembered<'_> {
-        let Self { topic, id, message, bytes, crc, end } = self;
-        Remembered { topic: *topic, id, message: *message, bytes: *bytes, crc: *crc, end: *end }
-    }
 }

@@ -2,39 +2,49 @@
 //!
 //! ```text
 //! 0       8         12   16           32    36        64
-//! | magic | version | id | store uuid | crc | 0 …     | record | record | …
+//! | magic | version | id | store uuid | crc | 0 …     | record | record | … | index
 //! ```
 //!
 //! *crc* is the CRC-32C of what stands before it. The records are those of the journal, with their checksums (see
-//! [`Record`]). A segment is written once and never changed.
+//! [`crate::engine::journal::Record`]); the [`index`] says which stretch of them, a block, has which messages. A segment
+//! is written once and never changed.
+//!
+//! What is damaged costs no more than itself: a record whose checksum does not match is left out, and behind one whose
+//! very length cannot be trusted, reading goes on with the next header that is whole. A damaged index is made again from
+//! the records. Segments of version 1, which have no index, are read in the same way.
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use uuid::Uuid;
 
-use super::{Kind, SegmentId};
+use super::{Block, Place, SegmentId, block, index};
 use crate::{
     engine::{
         disk::DiskFile,
-        journal::{Record, RecordIter},
-        sealed::Kept,
-        state::Piece,
+        journal::{MessageBody, MessageHeader, RECORD_HEADER_BYTES, Record},
     },
-    model::{Name, Seq, TopicId},
+    model::Timestamp,
 };
 
 const MAGIC: [u8; 8] = *b"CPSEGMT\n";
-const VERSION: u32 = 1;
+/// The version that is written.
+const VERSION: u32 = 2;
+/// The one before: without an index.
+const VERSION_WITHOUT_INDEX: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 64;
 const COVERED_BYTES: usize = 32;
 
 /// Written and synced in pieces of this size, so that no frame of the journal waits behind more than one.
 const PIECE_BYTES: usize = 1 << 20;
 
-pub(super) fn header(store: Uuid, id: SegmentId) -> [u8; HEADER_BYTES] {
+/// A block is closed when it has reached this size: small enough to be read for one message, large enough that the index
+/// of ten million messages of 1 KiB takes less than 16 MiB of memory.
+const BLOCK_BYTES_TARGET: u64 = 128 << 10;
+
+fn header(store: Uuid, id: SegmentId, version: u32) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
     bytes[12..16].copy_from_slice(&id.0.to_le_bytes());
     bytes[16..32].copy_from_slice(store.as_bytes());
     let crc = crc32c::crc32c(&bytes[..COVERED_BYTES]);
@@ -46,19 +56,54 @@ pub(super) fn header(store: Uuid, id: SegmentId) -> [u8; HEADER_BYTES] {
 #[derive(Debug)]
 pub(super) struct Writer {
     file: Box<dyn DiskFile>,
+    id: SegmentId,
     buffer: Vec<u8>,
     /// Where the buffer goes.
     offset: u64,
+    blocks: Vec<Block>,
+    /// The last of the blocks may grow.
+    is_open: bool,
 }
 
 impl Writer {
     pub(super) fn new(file: Box<dyn DiskFile>, store: Uuid, id: SegmentId) -> Self {
-        Self { file, buffer: header(store, id).to_vec(), offset: 0 }
+        let buffer = header(store, id, VERSION).to_vec();
+        Self { file, id, buffer, offset: 0, blocks: Vec::new(), is_open: false }
     }
 
-    pub(super) fn push(&mut self, topic: TopicId, kind: Kind, seq: Seq, kept: &Kept) -> io::Result<()> {
-        Record::encode_kept(kind, topic, seq, kept, &mut self.buffer);
+    /// Adds a message that comes after those before it in the same block.
+    pub(super) fn push(
+        &mut self,
+        place: Place,
+        body: &MessageBody<'_>,
+        expires_at: Option<Timestamp>,
+    ) -> io::Result<()> {
+        let begin = self.bytes();
+        Record::encode_message(place, body, &mut self.buffer);
+        let bytes = u32::try_from(self.bytes() - begin).expect("records are far below 4 GiB");
+        match self.blocks.last_mut().filter(|_| self.is_open) {
+            Some(block) => {
+                block.last = place.seq;
+                block.count += 1;
+                block.bytes += bytes;
+                block.expires_by = block.expires_by.zip(expires_at).map(|(a, b)| a.max(b));
+            }
+            None => {
+                let (segment, offset) = (self.id, begin);
+                let (last, count, expires_by) = (place.seq, 1, expires_at);
+                self.blocks.push(Block { first: place, last, count, segment, offset, bytes, expires_by });
+                self.is_open = true;
+            }
+        }
+        if self.blocks.last().is_some_and(|block| u64::from(block.bytes) >= BLOCK_BYTES_TARGET) {
+            self.end_block();
+        }
         if self.buffer.len() >= PIECE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// What comes next stands in another block.
+    pub(super) fn end_block(&mut self) {
+        self.is_open = false;
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -73,36 +118,103 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes it durable; answers its length.
-    pub(super) fn finish(mut self) -> io::Result<u64> {
+    /// Makes it durable; answers its length and its blocks.
+    pub(super) fn finish(mut self) -> io::Result<(u64, Vec<Block>)> {
+        let end = self.bytes();
+        index::encode(&self.blocks, end, &mut self.buffer);
         self.flush()?;
-        Ok(self.offset)
+        Ok((self.offset, self.blocks))
     }
 }
 
-/// Reads the messages of a segment. `names` are those of the topics by id; messages of a topic that is gone are left out.
+/// The blocks of a segment of `length` bytes, in the order in which they stand there, and whether the index had to be
+/// made again although there should be one.
 ///
 /// # Errors
-/// What does not hold.
-pub(super) fn read(bytes: &[u8], store: Uuid, id: SegmentId, names: &[Option<Name>]) -> Result<Vec<Piece>, String> {
-    let (found, records) = bytes.split_at_checked(HEADER_BYTES).ok_or("it ends within its header")?;
-    if found != header(store, id) {
-        return Err("its header is not the one that was written".into());
+/// What does not hold, or the system's answer.
+pub(super) fn blocks(
+    file: &dyn DiskFile,
+    length: u64,
+    store: Uuid,
+    id: SegmentId,
+) -> io::Result<Result<(Vec<Block>, bool), &'static str>> {
+    if length < HEADER_BYTES as u64 {
+        return Ok(Err("it ends within its header"));
     }
-    let mut pieces: Vec<Piece> = Vec::new();
-    for record in RecordIter::new(records) {
-        let (time, record) = record.map_err(|e| e.to_string())?;
-        let (topic, kind, seq, message) = match record {
-            Record::Published { topic, seq, message } => (topic, Kind::Visible, seq, message),
-            Record::Delayed { topic, seq, message } => (topic, Kind::Delayed, seq, message),
-            _ => return Err("it holds a record that is no message".into()),
+    let mut found = [0; HEADER_BYTES];
+    file.read_exact_at(&mut found, 0)?;
+    if found == header(store, id, VERSION_WITHOUT_INDEX) {
+        return scan(file, length, id).map(|blocks| Ok((blocks, false)));
+    }
+    if found != header(store, id, VERSION) {
+        return Ok(Err("its header is not the one that was written"));
+    }
+    match index::read(file, length, id)? {
+        Some(blocks) => Ok(Ok((blocks, false))),
+        None => scan(file, length, id).map(|blocks| Ok((blocks, true))),
+    }
+}
+
+/// Makes the index from the headers of the records. Every block has all the messages from its first to its last.
+fn scan(file: &dyn DiskFile, length: u64, id: SegmentId) -> io::Result<Vec<Block>> {
+    let mut blocks: Vec<Block> = Vec::new();
+    // Segments of version 1 may have a message twice, after a checkpoint that failed.
+    let mut seen = HashSet::new();
+    let mut window = Window { file, length, begin: 0, bytes: Vec::new() };
+    let mut at = HEADER_BYTES as u64;
+    while at + RECORD_HEADER_BYTES as u64 <= length {
+        let header = MessageHeader::decode(window.at(at)?).filter(|found| at + found.length as u64 <= length);
+        let Some(header) = header else {
+            at += 1;
+            continue;
         };
-        let Some(Some(name)) = names.get(topic.0 as usize) else { continue };
-        let entry = (seq, message.into_kept(name.clone(), time));
-        match pieces.last_mut() {
-            Some(piece) if piece.topic == topic && piece.kind == kind => piece.messages.push(entry),
-            _ => pieces.push(Piece { topic, kind, messages: vec![entry] }),
+        let bytes = u32::try_from(header.length).expect("a record's length is a u32 on disk");
+        at += header.length as u64;
+        if !seen.insert(header.place) {
+            continue;
+        }
+        let begin = at - header.length as u64;
+        match blocks.last_mut() {
+            Some(block)
+                if block.first.at(header.place.seq) == header.place
+                    && block.last.next() == header.place.seq
+                    && block.offset + u64::from(block.bytes) == begin
+                    && u64::from(block.bytes) < BLOCK_BYTES_TARGET =>
+            {
+                (block.last, block.count, block.bytes) = (header.place.seq, block.count + 1, block.bytes + bytes);
+            }
+            _ => blocks.push(Block {
+                first: header.place,
+                last: header.place.seq,
+                count: 1,
+                segment: id,
+                offset: begin,
+                bytes,
+                expires_by: None,
+            }),
         }
     }
-    Ok(pieces)
+    Ok(blocks)
+}
+
+/// A piece of a file at a time, for reading headers one after the other.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    length: u64,
+    begin: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The bytes from `at` on, at least a record's header if there are as many.
+    fn at(&mut self, at: u64) -> io::Result<&[u8]> {
+        let is_inside = at >= self.begin && at + RECORD_HEADER_BYTES as u64 <= self.begin + self.bytes.len() as u64;
+        if !is_inside {
+            let bytes = usize::try_from((self.length - at).min(PIECE_BYTES as u64)).expect("at most a piece");
+            self.bytes.resize(bytes, 0);
+            block::read_what_can_be_read(self.file, &mut self.bytes, at)?;
+            self.begin = at;
+        }
+        Ok(&self.bytes[usize::try_from(at - self.begin).expect("inside the piece")..])
+    }
 }

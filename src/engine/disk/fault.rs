@@ -3,17 +3,17 @@
 //! It wraps another disk and lets every call through, except those for which a [`Fault`] was set. It does not simulate
 //! a crash: files keep whatever was written. One thing it does simulate, since no test could provoke it otherwise: after
 //! a sync that failed, what was written can still be read, the next sync succeeds, and once the cache is dropped the
-//! bytes from before are back. Reaching for the same bytes again after such a sync is not covered.
+//! bytes from before are back, unless others have been written there meanwhile.
 
 use std::{
     collections::HashMap,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
 };
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, DiskSpace};
 
 /// Which call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub enum Op {
     Write,
     Sync,
     SetLen,
+    Space,
 }
 
 /// What happens instead.
@@ -40,6 +41,8 @@ pub enum Outcome {
     Error(io::ErrorKind),
     /// That many bytes are written, then the call fails.
     ShortWrite(usize),
+    /// The call waits until the disk is healed, then it succeeds.
+    Wait,
 }
 
 /// How often.
@@ -74,6 +77,7 @@ pub struct FaultDisk(Arc<Shared>);
 struct Shared {
     inner: Box<dyn Disk>,
     state: Mutex<State>,
+    healed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +85,9 @@ struct State {
     faults: Vec<Fault>,
     files: Vec<FileState>,
     by_path: HashMap<PathBuf, usize>,
+    pretended: Option<DiskSpace>,
+    /// How often it was healed.
+    heals: u64,
 }
 
 #[derive(Debug)]
@@ -98,11 +105,22 @@ struct Overwritten {
     bytes: Vec<u8>,
 }
 
+impl Overwritten {
+    /// What is left of it outside of a range.
+    fn outside(self, begin: u64, end: u64) -> Vec<Self> {
+        let length = self.bytes.len() as u64;
+        let within = |at: u64| usize::try_from(at.saturating_sub(self.offset).min(length)).expect("within its bytes");
+        let (head, tail) = (self.bytes[..within(begin)].to_vec(), self.bytes[within(end)..].to_vec());
+        let behind = Self { offset: self.offset + within(end) as u64, bytes: tail };
+        [Self { offset: self.offset, bytes: head }, behind].into_iter().filter(|part| !part.bytes.is_empty()).collect()
+    }
+}
+
 impl FaultDisk {
     /// A disk without faults so far.
     #[must_use]
     pub fn new(inner: impl Disk + 'static) -> Self {
-        Self(Arc::new(Shared { inner: Box::new(inner), state: Mutex::default() }))
+        Self(Arc::new(Shared { inner: Box::new(inner), state: Mutex::default(), healed: Condvar::new() }))
     }
 
     /// Adds a failure to come.
@@ -110,9 +128,23 @@ impl FaultDisk {
         self.0.state().faults.push(fault);
     }
 
+    /// Whether a failure is still to come.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !self.0.state().faults.is_empty()
+    }
+
+    /// From here on the disk says that it has that much room; with `None` it tells the truth.
+    pub fn pretend(&self, space: Option<DiskSpace>) {
+        self.0.state().pretended = space;
+    }
+
     /// From here on nothing fails.
     pub fn heal(&self) {
-        self.0.state().faults.clear();
+        let mut state = self.0.state();
+        state.faults.clear();
+        state.heals += 1;
+        self.0.healed.notify_all();
     }
 
     fn file(&self, path: &Path, inner: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
@@ -131,9 +163,23 @@ impl Shared {
         self.state.lock().expect("no call panics while it holds the faults")
     }
 
+    /// What becomes of the call. Waits, if that is what it does.
+    fn meet(&self, op: Op, path: &Path) -> Option<Outcome> {
+        let mut state = self.state();
+        let met = state.meet(op, path);
+        if met != Some(Outcome::Wait) {
+            return met;
+        }
+        let heals = state.heals;
+        while state.heals == heals {
+            state = self.healed.wait(state).expect("no call panics while it holds the faults");
+        }
+        None
+    }
+
     fn check(&self, op: Op, path: &Path) -> io::Result<()> {
-        match self.state().meet(op, path) {
-            None => Ok(()),
+        match self.meet(op, path) {
+            None | Some(Outcome::Wait) => Ok(()),
             Some(Outcome::Error(kind)) => Err(injected(kind)),
             Some(Outcome::ShortWrite(_)) => Err(injected(io::ErrorKind::WriteZero)),
         }
@@ -211,6 +257,12 @@ impl Disk for FaultDisk {
         self.0.inner.sync_dir(path)
     }
 
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.0.check(Op::Space, path)?;
+        let pretended = self.0.state().pretended;
+        pretended.map_or_else(|| self.0.inner.space(path), Ok)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.0.check(Op::List, path)?;
         self.0.inner.list(path)
@@ -246,9 +298,8 @@ impl DiskFile for FaultFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let path = self.path();
-        let met = self.disk.state().meet(Op::Write, &path);
-        let (written, answer) = match met {
-            None => (bytes, Ok(())),
+        let (written, answer) = match self.disk.meet(Op::Write, &path) {
+            None | Some(Outcome::Wait) => (bytes, Ok(())),
             Some(Outcome::ShortWrite(count)) => {
                 (&bytes[..count.min(bytes.len())], Err(injected(io::ErrorKind::WriteZero)))
             }
@@ -256,7 +307,10 @@ impl DiskFile for FaultFile {
         };
         let before = self.present(offset, written.len())?;
         self.inner.write_all_at(written, offset)?;
-        self.disk.state().files[self.id].unsynced.push(before);
+        let file = &mut self.disk.state().files[self.id];
+        file.unsynced.push(before);
+        let end = offset + written.len() as u64;
+        file.lost = std::mem::take(&mut file.lost).into_iter().flat_map(|lost| lost.outside(offset, end)).collect();
         answer
     }
 

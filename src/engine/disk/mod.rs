@@ -58,11 +58,26 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// The system's answer.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// How much room the file system of a path has.
+    ///
+    /// # Errors
+    /// The system's answer.
+    fn space(&self, path: &Path) -> io::Result<DiskSpace>;
+
     /// The names in a folder, in no order.
     ///
     /// # Errors
     /// The system's answer.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
+}
+
+/// The room of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// What this process may still take.
+    pub free: u64,
+    /// All there is.
+    pub total: u64,
 }
 
 /// One open file. Writes are durable after [`DiskFile::sync_data`], not before, and in any order until then.

@@ -56,7 +56,7 @@ impl Contents {
 
     pub(super) fn of(state: &State) -> Self {
         let mut delayed: HashMap<TopicId, usize> = HashMap::new();
-        for (_, topic, _) in state.delayed.keys() {
+        for (_, topic, _) in &state.delayed {
             *delayed.entry(*topic).or_default() += 1;
         }
         let mut contents = Self {
@@ -67,7 +67,7 @@ impl Contents {
             ..Self::default()
         };
         for (queue, topic) in state.queues() {
-            let (ready, leased) = (queue.ready_count(&topic.log), queue.held_count());
+            let (ready, leased) = (queue.ready_count(topic.log.next), queue.held_count());
             let delayed = delayed.get(&queue.topic).copied().unwrap_or(0);
             contents.queues += 1;
             contents.ready += ready;
@@ -77,7 +77,7 @@ impl Contents {
         for id in 0..state.next_topic().0 {
             let topic = state.topic(TopicId(id)).filter(|topic| topic.queues.is_empty());
             let waiting = delayed.get(&TopicId(id)).copied().unwrap_or(0);
-            contents.without_queue += topic.map_or(0, |topic| topic.log.len() + waiting);
+            contents.without_queue += topic.map_or(0, |topic| state.visible_count(topic) + waiting);
         }
         contents
     }

@@ -1,8 +1,8 @@
 //! What was found in a data directory.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
-use super::{Contents, History, Problem};
+use super::{Contents, History, Plan, Problem, Remedy};
 use crate::engine::journal::{
     Position,
     file::{Holder, JournalReport},
@@ -37,6 +37,10 @@ pub struct Diagnosis {
     pub problems: Vec<Problem>,
     /// How many problems there are beyond these.
     pub problems_left_out: u64,
+    /// What a repair would do; `None` if nothing has to be done, or nothing can.
+    pub plan: Option<Plan>,
+    /// What the problems ask for, those included that are left out.
+    pub(super) remedies: BTreeSet<Remedy>,
     /// A broker replaced files during every look, so that what was missed may be no problem at all: none is told.
     pub is_inconclusive: bool,
 }
@@ -90,8 +94,28 @@ impl Diagnosis {
         self.problems.is_empty()
     }
 
+    /// Whether a broker does not start here until something has been done.
+    #[must_use]
+    pub fn stops_a_start(&self) -> bool {
+        self.problems.iter().any(Problem::stops_a_start)
+    }
+
+    /// Whether something that stops a start cannot be repaired.
+    #[must_use]
+    pub fn is_beyond_repair(&self) -> bool {
+        self.remedies.contains(&Remedy::None)
+    }
+
+    /// Adds a problem that is found behind another one: what it is about is given up when that one is repaired.
+    pub(super) fn add_behind(&mut self, problem: Problem) {
+        let remedies = self.remedies.clone();
+        self.add(problem);
+        self.remedies = remedies;
+    }
+
     /// Adds a problem to the list.
     pub(super) fn add(&mut self, problem: Problem) {
+        self.remedies.insert(problem.remedy());
         if self.problems.len() < Self::PROBLEMS_MAX {
             self.problems.push(problem);
         } else {

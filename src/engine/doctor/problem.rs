@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::engine::{LoadError, journal::file::Defect};
 
-/// Something that is wrong with a data directory; a broker would not start on it.
+/// Something that is wrong with a data directory. A broker does not start on it, unless it says otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -37,6 +37,22 @@ pub enum Problem {
     /// The last checkpoint cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] LoadError),
+    /// Messages of a segment are damaged. A broker starts, and reports them as lost when their turn comes.
+    #[error("{path}, offset {offset}: {messages} messages of the block that begins here are damaged", path = path.display())]
+    DamagedMessages {
+        /// The segment.
+        path: PathBuf,
+        /// Where the block begins.
+        offset: u64,
+        /// How many.
+        messages: u32,
+    },
+    /// The index of a segment is damaged. A broker starts, and makes it again from the records.
+    #[error("{path}: its index is damaged", path = path.display())]
+    DamagedIndex {
+        /// The segment.
+        path: PathBuf,
+    },
     /// A frame whose checksum holds has bytes that are no record.
     #[error(
         "{path}, offset {offset}: record at byte {at} of the frame that begins here: {problem}",
@@ -80,15 +96,70 @@ const MAKE_READABLE: &str = "run this as the user that the broker runs as; if th
                              read before anything else, and restore a copy";
 const RESTORE: &str = "restore the directory from a copy; if there is none, keep a copy of the directory as it is, \
                        remove nothing, and ask";
+const REPAIR: &str = "restore the directory from a copy; if there is none, `campanile doctor --repair` sets aside what is \
+                      damaged and what depends on it, and gives that up";
+const PUT_BACK_OR_REPAIR: &str = "put the file back if it was moved; else restore the directory from a copy; if there is \
+                                  none, `campanile doctor --repair` gives up what depends on it";
 const PUT_BACK: &str = "put the file back if it was moved; else restore the directory from a copy, or keep a copy of \
                         it as it is, and ask";
 const TAKE_OUT: &str = "if this file was copied here by mistake, move it to where it came from; if it was STORE, put \
                         the right one back; else restore the directory from a copy";
+const LOST: &str = "the other messages are whole, and a broker that starts here delivers them; restore the directory \
+                    from a copy if these are needed";
+const NOTHING: &str = "nothing: a broker that starts here makes it again; but see whether the disk fails";
 const NEWER: &str = "start the version of campanile that wrote it, or a later one";
 const REPORT: &str = "its checksums hold, so this was written so: keep a copy of the directory, and report it";
 const MEND_LINE: &str = "mend or remove the line, or take the file over without it: `campanile import --skip-damaged`";
 
+/// What a repair does about a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remedy {
+    /// Ends the history before it, and sets aside what is behind.
+    EndHistory,
+    /// Sets the segment, or the file of dedup ids, aside, and goes on without what is in it.
+    Without,
+    /// Nothing: a broker starts all the same, or it has nothing to do with the store.
+    NotNeeded,
+    /// It cannot be repaired.
+    None,
+}
+
 impl Problem {
+    /// What a repair does about it.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        let has_ending = |path: &std::path::Path, ending: &str| path.extension().is_some_and(|found| found == ending);
+        match self {
+            Self::Store(Defect::Lost { .. } | Defect::EndsBefore { .. }) => Remedy::EndHistory,
+            Self::Store(Defect::Damaged { path, .. } | Defect::Missing { path, .. }) if has_ending(path, "wal") => {
+                Remedy::EndHistory
+            }
+            Self::Checkpoint(LoadError::Damaged { path, .. }) if has_ending(path, "seg") || has_ending(path, "ids") => {
+                Remedy::Without
+            }
+            Self::DamagedMessages { .. } | Self::DamagedIndex { .. } | Self::Line { .. } => Remedy::NotNeeded,
+            Self::NoDirectory { .. }
+            | Self::Foreign { .. }
+            | Self::Unreadable { .. }
+            | Self::Store(_)
+            | Self::Checkpoint(_)
+            | Self::Undecodable { .. }
+            | Self::Unfit { .. } => Remedy::None,
+        }
+    }
+
+    /// What it is, with everything behind it.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    }
+
     /// What to do, in words.
     #[must_use]
     pub fn advice(&self) -> &'static str {
@@ -98,11 +169,18 @@ impl Problem {
             Self::Unreadable { .. }
             | Self::Store(Defect::Unreadable { .. })
             | Self::Checkpoint(LoadError::Io { .. }) => MAKE_READABLE,
+            Self::Store(Defect::Missing { .. } | Defect::EndsBefore { .. }) if self.remedy() == Remedy::EndHistory => {
+                PUT_BACK_OR_REPAIR
+            }
             Self::Store(Defect::Missing { .. } | Defect::EndsBefore { .. }) => PUT_BACK,
             Self::Store(Defect::OtherStore { .. }) | Self::Checkpoint(LoadError::OtherStore { .. }) => TAKE_OUT,
+            Self::Checkpoint(LoadError::Damaged { .. }) if self.remedy() == Remedy::Without => REPAIR,
             Self::Checkpoint(LoadError::Damaged { .. }) => RESTORE,
             Self::Store(Defect::Version { .. } | Defect::NewerFrame { .. }) => NEWER,
+            Self::Store(Defect::Damaged { .. } | Defect::Lost { .. }) if self.remedy() == Remedy::EndHistory => REPAIR,
             Self::Store(Defect::Damaged { .. } | Defect::Lost { .. } | Defect::Unfounded { .. }) => RESTORE,
+            Self::DamagedMessages { .. } => LOST,
+            Self::DamagedIndex { .. } => NOTHING,
             Self::Undecodable { .. } | Self::Unfit { .. } => REPORT,
             Self::Line { .. } => MEND_LINE,
         }
@@ -127,10 +205,18 @@ impl Problem {
             Self::Store(Defect::Lost { .. }) => "lost_frame",
             Self::Store(Defect::Unfounded { .. }) => "unfounded_file",
             Self::Store(Defect::NewerFrame { .. }) => "newer_frame",
+            Self::DamagedMessages { .. } => "damaged_messages",
+            Self::DamagedIndex { .. } => "damaged_index",
             Self::Undecodable { .. } => "undecodable_record",
             Self::Unfit { .. } => "unfit_record",
             Self::Line { .. } => "damaged_line",
         }
+    }
+
+    /// Whether a broker does not start until something has been done about it.
+    #[must_use]
+    pub fn stops_a_start(&self) -> bool {
+        !matches!(self, Self::DamagedMessages { .. } | Self::DamagedIndex { .. })
     }
 
     /// The file or folder it is about.
@@ -140,6 +226,8 @@ impl Problem {
             Self::NoDirectory { path }
             | Self::Foreign { path, .. }
             | Self::Unreadable { path, .. }
+            | Self::DamagedMessages { path, .. }
+            | Self::DamagedIndex { path }
             | Self::Undecodable { path, .. }
             | Self::Unfit { path, .. }
             | Self::Line { path, .. }
@@ -164,7 +252,8 @@ impl Problem {
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         match self {
-            Self::Undecodable { offset, .. }
+            Self::DamagedMessages { offset, .. }
+            | Self::Undecodable { offset, .. }
             | Self::Unfit { offset, .. }
             | Self::Store(
                 Defect::Lost { offset, .. } | Defect::Unfounded { offset, .. } | Defect::NewerFrame { offset, .. },

@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, io, path::Path};
 
-use crate::engine::disk::{Disk, DiskFile};
+use crate::engine::disk::{Disk, DiskFile, DiskSpace};
 
 /// Lets reading through and refuses everything else.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) enum Cache {
     Kept,
     /// They are forgotten where asked, so that what is read is what the disk holds.
     Dropped,
+    /// As a start does: what somebody who has ended left in the cache is written out first, then forgotten.
+    WrittenOut,
 }
 
 impl<D: Disk> ReadOnly<D> {
@@ -58,6 +60,10 @@ impl<D: Disk> Disk for ReadOnly<D> {
         Err(refused())
     }
 
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.disk.space(path)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.disk.list(path)
     }
@@ -78,9 +84,12 @@ impl DiskFile for ReadOnlyFile {
         Err(refused())
     }
 
-    /// Does nothing: nothing was written here. What somebody else wrote is for them to sync.
+    /// Nothing was written here. What somebody else wrote is for them to sync, unless they have ended.
     fn sync_data(&self) -> io::Result<()> {
-        Ok(())
+        match self.cache {
+            Cache::Kept | Cache::Dropped => Ok(()),
+            Cache::WrittenOut => self.file.sync_data(),
+        }
     }
 
     fn set_len(&self, _: u64) -> io::Result<()> {
@@ -94,7 +103,7 @@ impl DiskFile for ReadOnlyFile {
     fn drop_cache(&self) -> io::Result<()> {
         match self.cache {
             Cache::Kept => Ok(()),
-            Cache::Dropped => self.file.drop_cache(),
+            Cache::Dropped | Cache::WrittenOut => self.file.drop_cache(),
         }
     }
 }

@@ -113,6 +113,7 @@ fn kind_of(record: &Record) -> &'static str {
         Record::ImportBegun { .. } => "import_begun",
         Record::Imported { .. } => "imported",
         Record::ImportEnded { .. } => "import_ended",
+        Record::ImportAdvanced { .. } => "import_advanced",
     }
 }
 

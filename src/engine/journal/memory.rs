@@ -60,6 +60,14 @@ impl MemoryJournal {
         self.next = next;
     }
 
+    /// A journal of its own with the same frames: what is appended to one of them is not in the other.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let frames = self.frames();
+        let copy = Frames { trimmed: frames.trimmed, kept: frames.kept.clone() };
+        Self { frames: Arc::new(Mutex::new(copy)), state: State::Unread, next: NextAppend::Stored }
+    }
+
     fn frames(&self) -> MutexGuard<'_, Frames> {
         self.frames.lock().expect("nobody panics with the frames in hand")
     }
@@ -143,6 +151,10 @@ impl Journal for MemoryJournal {
     }
 
     fn is_long(&self) -> bool {
+        false
+    }
+
+    fn is_full(&self) -> bool {
         false
     }
 

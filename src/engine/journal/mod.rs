@@ -11,7 +11,10 @@
 
 pub mod file;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod memory;
+mod message_record;
 mod record;
 mod record_iter;
 pub(super) mod wire;
@@ -20,6 +23,7 @@ use std::{fmt, io};
 
 pub use frame::FrameBuf;
 pub use memory::{MemoryJournal, NextAppend};
+pub(super) use message_record::{MessageBody, MessageHeader};
 pub use record::{HEADER_BYTES as RECORD_HEADER_BYTES, Reason, Record};
 pub use record_iter::{DecodeError, RecordIter};
 
@@ -114,6 +118,9 @@ pub trait Journal: fmt::Debug + Send {
 
     /// It holds so much that a checkpoint, and then [`Journal::trim`], is due.
     fn is_long(&self) -> bool;
+
+    /// It holds so much that nothing should be added, but for what consumers do, until it is trimmed.
+    fn is_full(&self) -> bool;
 
     /// Frames before `before` are not needed any more.
     ///

@@ -14,13 +14,16 @@
 
 use crate::{
     engine::{
-        checkpoint::Kind,
-        sealed::{Kept, Sealed},
+        checkpoint::{Kind, Place},
+        sealed::Sealed,
     },
     model::{Attempt, Name, QueueId, Seq, Timestamp, TopicId},
 };
 
-use super::wire::{Reader, put_text};
+use super::{
+    MessageBody,
+    wire::{Reader, put_text},
+};
 
 /// A change of state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,12 +108,21 @@ pub enum Record {
         /// Which messages.
         seqs: Vec<Seq>,
     },
-    /// A file of the broker that this one replaces is being taken over; what an unfinished one left is forgotten.
+    /// A file of the broker that this one replaces is being taken over: what came of these lines stands in the frames up
+    /// to this one.
+    ImportAdvanced {
+        /// Which file, with its length and checksum.
+        source: String,
+        /// How many of its lines have been read.
+        lines: u64,
+    },
+    /// A file was being taken over in the way of version 1; what an unfinished one left is forgotten. Not written any
+    /// more.
     ImportBegun {
         /// Which file, with its length and checksum.
         source: String,
     },
-    /// A message of that file. It is invisible until the import has ended.
+    /// A message of that file. It is invisible until the import has ended. Not written any more.
     Imported {
         /// To which topic.
         topic: TopicId,
@@ -134,26 +146,29 @@ pub enum Reason {
     Acked = 2,
     /// Its time to live was over.
     Expired = 3,
+    /// Its segment was damaged, and it with it.
+    Damaged = 4,
 }
 
 /// The bytes of a record's header.
 pub const HEADER_BYTES: usize = 40;
 
 /// Discriminants on disk. Never reused; 2 is reserved for messages whose payload is in a file of its own.
-mod kind {
-    pub(super) const PUBLISHED: u8 = 1;
-    pub(super) const DONE: u8 = 3;
-    pub(super) const LEASED: u8 = 4;
-    pub(super) const RELEASED: u8 = 5;
-    pub(super) const DELAYED: u8 = 6;
-    pub(super) const MATURED: u8 = 7;
-    pub(super) const TOPIC_CREATED: u8 = 8;
-    pub(super) const TOPIC_DELETED: u8 = 9;
-    pub(super) const QUEUE_CREATED: u8 = 10;
-    pub(super) const SERVICE_REGISTERED: u8 = 12;
-    pub(super) const IMPORT_BEGUN: u8 = 13;
-    pub(super) const IMPORTED: u8 = 14;
-    pub(super) const IMPORT_ENDED: u8 = 15;
+pub(super) mod kind {
+    pub(in crate::engine::journal) const PUBLISHED: u8 = 1;
+    pub(in crate::engine::journal) const DONE: u8 = 3;
+    pub(in crate::engine::journal) const LEASED: u8 = 4;
+    pub(in crate::engine::journal) const RELEASED: u8 = 5;
+    pub(in crate::engine::journal) const DELAYED: u8 = 6;
+    pub(in crate::engine::journal) const MATURED: u8 = 7;
+    pub(in crate::engine::journal) const TOPIC_CREATED: u8 = 8;
+    pub(in crate::engine::journal) const TOPIC_DELETED: u8 = 9;
+    pub(in crate::engine::journal) const QUEUE_CREATED: u8 = 10;
+    pub(in crate::engine::journal) const SERVICE_REGISTERED: u8 = 12;
+    pub(in crate::engine::journal) const IMPORT_BEGUN: u8 = 13;
+    pub(in crate::engine::journal) const IMPORTED: u8 = 14;
+    pub(in crate::engine::journal) const IMPORT_ENDED: u8 = 15;
+    pub(in crate::engine::journal) const IMPORT_ADVANCED: u8 = 16;
 }
 
 /// The header without the length and the checksums.
@@ -223,18 +238,18 @@ impl Record {
         header.finish(&mut out[start..], time, body_crc, head_bytes);
     }
 
-    /// Appends the record of a message that was published before, as it stood in the journal.
-    pub(in crate::engine) fn encode_kept(kind: Kind, topic: TopicId, seq: Seq, kept: &Kept, out: &mut Vec<u8>) {
-        let kind = match kind {
+    /// Appends the record of a message that was published before.
+    pub(in crate::engine) fn encode_message(place: Place, body: &MessageBody<'_>, out: &mut Vec<u8>) {
+        let kind = match place.kind {
             Kind::Visible => kind::PUBLISHED,
             Kind::Delayed => kind::DELAYED,
         };
         let start = out.len();
         out.resize(start + HEADER_BYTES, 0);
-        out.extend_from_slice(&kept.head);
-        out.extend_from_slice(&kept.message.payload);
-        let header = Header { kind, flags: 0, subject: topic.0, seq };
-        header.finish(&mut out[start..], kept.message.published_at, kept.body_crc, kept.head.len());
+        out.extend_from_slice(body.head);
+        out.extend_from_slice(body.payload);
+        let header = Header { kind, flags: 0, subject: place.topic.0, seq: place.seq };
+        header.finish(&mut out[start..], body.published_at, body.crc, body.head.len());
     }
 
     fn message(&self) -> Option<&Sealed> {
@@ -263,6 +278,7 @@ impl Record {
             Self::ImportBegun { .. } => header(kind::IMPORT_BEGUN, 0, none),
             Self::Imported { topic, .. } => header(kind::IMPORTED, topic.0, none),
             Self::ImportEnded { .. } => header(kind::IMPORT_ENDED, 0, none),
+            Self::ImportAdvanced { lines, .. } => header(kind::IMPORT_ADVANCED, 0, Seq(*lines)),
         }
     }
 
@@ -283,7 +299,9 @@ impl Record {
                     out.extend_from_slice(&attempt.0.to_le_bytes());
                 }
             }
-            Self::ImportBegun { source } | Self::ImportEnded { source } => put_text(out, source),
+            Self::ImportBegun { source } | Self::ImportEnded { source } | Self::ImportAdvanced { source, .. } => {
+                put_text(out, source);
+            }
             Self::TopicDeleted { .. }
             | Self::ServiceRegistered { .. }
             | Self::Published { .. }
@@ -314,6 +332,7 @@ impl Record {
                     1 => Reason::Received,
                     2 => Reason::Acked,
                     3 => Reason::Expired,
+                    4 => Reason::Damaged,
                     _ => return Err("unknown reason"),
                 };
                 Self::Done { queue, reason, seqs: take_runs(&mut reader)? }
@@ -329,6 +348,7 @@ impl Record {
             kind::RELEASED => Self::Released { queue, seqs: take_runs(&mut reader)? },
             kind::IMPORT_BEGUN => Self::ImportBegun { source: reader.text()? },
             kind::IMPORT_ENDED => Self::ImportEnded { source: reader.text()? },
+            kind::IMPORT_ADVANCED => Self::ImportAdvanced { source: reader.text()?, lines: header.seq.0 },
             _ => return Err("unknown record type"),
         };
         reader.finish()?;
@@ -336,7 +356,18 @@ impl Record {
     }
 }
 
-fn header_crc(fields: &[u8]) -> u32 {
+/// Gives the record that `bytes` are the length and the checksums that it should have, if they are long enough for one.
+#[cfg(any(test, fuzzing))]
+pub(super) fn make_right(bytes: &mut [u8]) {
+    let length = u32_of(bytes.len());
+    let Some((fields, body)) = bytes.split_at_mut_checked(HEADER_BYTES) else { return };
+    fields[0..4].copy_from_slice(&length.to_le_bytes());
+    fields[32..36].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    let crc = header_crc(fields);
+    fields[4..8].copy_from_slice(&crc.to_le_bytes());
+}
+
+pub(super) fn header_crc(fields: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&fields[0..4]), &fields[8..HEADER_BYTES])
 }
 

@@ -1,10 +1,11 @@
 //! Applying a record: the only way in which the state changes.
 
-use super::{Import, Meaning, Queue, State, queue::Held, topic::Topic};
+use super::{Import, Meaning, Queue, State, queue::Held, topic::Content, topic::Topic};
 use crate::{
     engine::{
+        checkpoint::{Kind, Place},
         journal::Record,
-        sealed::{Kept, Sealed},
+        sealed::Sealed,
     },
     model::{Attempt, Name, QueueId, Seq, Timestamp, TopicId},
 };
@@ -47,6 +48,10 @@ impl State {
                 import.messages.push((topic, message));
                 Ok(())
             }
+            Record::ImportAdvanced { source, lines } => {
+                self.importing.insert(source, lines);
+                Ok(())
+            }
             Record::ImportEnded { source } => self.end_import(source),
         }
     }
@@ -69,7 +74,7 @@ impl State {
         if self.names.insert(name.clone(), Meaning::Topic(id)).is_some() {
             return Err(Inconsistent("two things of one name"));
         }
-        self.topics.push(Some(Topic::new(name)));
+        self.topics.push(Some(Topic::new(name, Seq(0))));
         self.topic_count += 1;
         Ok(())
     }
@@ -85,11 +90,15 @@ impl State {
             }
             self.deadlines.retain(|(_, of, _)| *of != queue_id);
         }
-        for (seq, due) in topic.delayed {
-            let kept = self.delayed.remove(&(due, id, seq));
-            kept.iter().for_each(|kept| self.segments.left(kept));
+        for (seq, due) in &topic.delayed {
+            self.delayed.remove(&(*due, id, *seq));
         }
-        topic.log.iter_from(Seq(0)).for_each(|(_, kept)| self.segments.left(kept));
+        let recent = topic.log.iter().filter_map(|(_, content)| match content {
+            Content::Here(kept) => Some(kept),
+            Content::AmongDelayed(_) => None,
+        });
+        self.recent_bytes -= recent.chain(topic.recent_delayed.values()).map(|kept| kept.memory_bytes()).sum::<u64>();
+        self.segments.left_all(id);
         self.unsaved_topics.remove(&id);
         self.dedup.forget_topic(id);
         Ok(())
@@ -100,8 +109,8 @@ impl State {
             return Err(Inconsistent("a queue id out of order"));
         }
         let topic = self.topic_mut(topic_id)?;
-        if start != topic.log.next {
-            topic.log.claim_all();
+        if start > topic.log.next {
+            return Err(Inconsistent("a queue that begins behind its topic"));
         }
         topic.queues.push(id);
         let name = match &service {
@@ -119,8 +128,10 @@ impl State {
         if let Some(Some(topic)) = self.topics.get(topic_id.0 as usize)
             && start != topic.log.next
         {
-            let others = topic.queues.iter().filter_map(|other| Some(self.queue(*other)?.cursor()));
-            queue = queue.beside(others, &topic.log);
+            let others = || topic.queues.iter().filter_map(|other| self.queue(*other));
+            if let Some(slowest) = others().map(Queue::cursor).min() {
+                queue = queue.beside(slowest, others().flat_map(|other| other.wanted_before(slowest)));
+            }
         }
         self.queues.push(Some(queue));
         self.stir(id);
@@ -130,16 +141,22 @@ impl State {
     fn publish(&mut self, id: TopicId, seq: Seq, message: Sealed) -> Result<()> {
         let now = self.time;
         self.dedup.remember(id, &message, now);
-        self.append(id, seq, |topic| message.into_kept(topic, now))
+        let topic = self.topic_mut(id)?;
+        let kept = message.into_kept(topic.name.clone(), now);
+        self.append(id, seq, Content::Here(kept))
     }
 
     /// Puts a message at the end of its topic.
-    fn append(&mut self, id: TopicId, seq: Seq, kept: impl FnOnce(Name) -> Kept) -> Result<()> {
+    fn append(&mut self, id: TopicId, seq: Seq, content: Content) -> Result<()> {
+        let bytes = match &content {
+            Content::Here(kept) => kept.memory_bytes(),
+            Content::AmongDelayed(_) => 0,
+        };
         let topic = self.topic_mut(id)?;
-        let kept = kept(topic.name.clone());
-        if topic.log.push(kept, topic.queues.len()) != seq {
+        if topic.log.push(content) != seq {
             return Err(Inconsistent("a message out of order"));
         }
+        self.recent_bytes += bytes;
         self.unsaved_topics.insert(id);
         self.stir_all(id);
         Ok(())
@@ -156,7 +173,10 @@ impl State {
         topic.next_delayed = seq.next();
         topic.delayed.insert(seq, due);
         let kept = message.into_kept(topic.name.clone(), now);
-        self.delayed.insert((due, id, seq), kept);
+        let bytes = kept.memory_bytes();
+        topic.recent_delayed.insert(seq, kept);
+        self.recent_bytes += bytes;
+        self.delayed.insert((due, id, seq));
         self.unsaved_topics.insert(id);
         Ok(())
     }
@@ -164,34 +184,71 @@ impl State {
     fn mature(&mut self, id: TopicId, first: Seq, delayed: &[Seq]) -> Result<()> {
         let mut place = first;
         for seq in delayed {
-            let due = self.topic_mut(id)?.delayed.remove(seq);
-            let kept = due.and_then(|due| self.delayed.remove(&(due, id, *seq)));
-            let kept = kept.ok_or(Inconsistent("an unknown delayed message"))?;
-            self.segments.left(&kept);
-            self.append(id, place, |_| Kept { segment: None, ..kept })?;
+            let topic = self.topic_mut(id)?;
+            let due = topic.delayed.remove(seq).ok_or(Inconsistent("an unknown delayed message"))?;
+            let content = match topic.recent_delayed.remove(seq) {
+                Some(kept) => Content::Here(kept),
+                None => {
+                    topic.matured.insert(*seq);
+                    Content::AmongDelayed(*seq)
+                }
+            };
+            if let Content::Here(kept) = &content {
+                self.recent_bytes -= kept.memory_bytes();
+            }
+            self.delayed.remove(&(due, id, *seq));
+            self.append(id, place, content)?;
             place = place.next();
         }
         Ok(())
     }
 
     fn finish(&mut self, id: QueueId, seqs: &[Seq]) -> Result<()> {
-        let (mut ended, mut freed) = (Vec::new(), Vec::new());
+        let (mut ended, mut left) = (Vec::new(), Vec::with_capacity(seqs.len()));
         let (queue, topic) = self.queue_mut(id)?;
         for seq in seqs {
-            if let Some(held) = queue.take(*seq, &topic.log) {
+            if *seq >= topic.log.next {
+                return Err(Inconsistent("done with a message that never was"));
+            }
+            if queue.wants(*seq) {
+                left.push(*seq);
+            }
+            if let Some(held) = queue.take(*seq) {
                 ended.push((held.deadline, id, *seq));
             }
-            freed.extend(topic.log.release(*seq));
         }
+        let topic = queue.topic;
         self.forget_deadlines(&ended);
-        freed.iter().for_each(|kept| self.segments.left(kept));
+        for seq in left {
+            self.leave(topic, seq);
+        }
         Ok(())
+    }
+
+    /// Lets go of the message, unless another queue wants it.
+    fn leave(&mut self, id: TopicId, seq: Seq) {
+        let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) else { return };
+        let mut queues = topic.queues.iter().filter_map(|queue| self.queues.get(queue.0 as usize)?.as_ref());
+        if queues.any(|queue| queue.wants(seq)) {
+            return;
+        }
+        match topic.log.remove(seq) {
+            Some(Content::Here(kept)) => self.recent_bytes -= kept.memory_bytes(),
+            Some(Content::AmongDelayed(delayed)) => {
+                topic.matured.remove(&delayed);
+                self.segments.left(Place { topic: id, kind: Kind::Delayed, seq: delayed });
+            }
+            None => self.segments.left(Place { topic: id, kind: Kind::Visible, seq }),
+        }
     }
 
     fn lease(&mut self, id: QueueId, deadline: Timestamp, items: &[(Seq, Attempt)]) -> Result<()> {
         let (queue, topic) = self.queue_mut(id)?;
         for (seq, attempt) in items {
-            queue.lease(*seq, Held { attempt: *attempt, deadline }, &topic.log);
+            if *seq >= topic.log.next {
+                return Err(Inconsistent("a lease of a message that never was"));
+            }
+            queue.lease(*seq, Held { attempt: *attempt, deadline });
         }
         self.deadlines.extend(items.iter().map(|(seq, _)| (deadline, id, *seq)));
         Ok(())
@@ -207,11 +264,14 @@ impl State {
 
     fn end_import(&mut self, source: String) -> Result<()> {
         let import = self.import.take().filter(|import| import.source == source);
-        let import = import.ok_or(Inconsistent("an import that never began"))?;
+        if import.is_none() && self.importing.remove(&source).is_none() {
+            return Err(Inconsistent("an import that never began"));
+        }
         let now = self.time;
-        for (id, message) in import.messages {
-            let seq = self.topic_mut(id)?.log.next;
-            self.append(id, seq, |topic| message.into_kept(topic, now))?;
+        for (id, message) in import.into_iter().flat_map(|import| import.messages) {
+            let topic = self.topic_mut(id)?;
+            let (seq, kept) = (topic.log.next, message.into_kept(topic.name.clone(), now));
+            self.append(id, seq, Content::Here(kept))?;
         }
         self.imported.insert(source);
         Ok(())
@@ -231,7 +291,8 @@ impl State {
         }
     }
 
-    fn stir(&mut self, id: QueueId) {
+    /// Notes that a queue may have something to deliver that it could not deliver before.
+    pub(in crate::engine) fn stir(&mut self, id: QueueId) {
         stir(&mut self.queues, &mut self.stirred, id);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    engine::sealed::Sealed,
+    engine::{checkpoint::DedupEntry, sealed::Sealed},
     model::{MessageId, Timestamp, TopicId},
 };
 
@@ -12,6 +12,10 @@ use crate::{
 pub(in crate::engine) struct DedupWindow {
     uses: HashMap<(TopicId, String), Use>,
     ends: BTreeSet<(Timestamp, TopicId, String)>,
+    /// Those that came since the last checkpoint began; for the next one. Not part of what replaying restores.
+    unsaved: Vec<(TopicId, String)>,
+    /// Those that the checkpoint under way writes.
+    saving: Vec<(TopicId, String)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,16 +50,13 @@ pub(in crate::engine) enum Seen {
     Other,
 }
 
-/// A dedup id as a checkpoint writes it.
+/// Where a checkpoint has kept a dedup id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::engine) struct Remembered<'a> {
-    pub(in crate::engine) topic: TopicId,
-    pub(in crate::engine) id: &'a str,
-    pub(in crate::engine) message: MessageId,
-    /// Length and checksum of the payload.
-    pub(in crate::engine) bytes: u64,
-    pub(in crate::engine) crc: u32,
-    pub(in crate::engine) end: Timestamp,
+pub(super) enum Origin {
+    /// In a file of ids.
+    File,
+    /// In a manifest of version 1: it is in no file yet.
+    Manifest,
 }
 
 impl DedupWindow {
@@ -76,6 +77,7 @@ impl DedupWindow {
         let used = Use { message: message.id, content: Content::of(message), end };
         self.uses.insert((topic, dedup.id.clone()), used);
         self.ends.insert((end, topic, dedup.id.clone()));
+        self.unsaved.push((topic, dedup.id.clone()));
     }
 
     /// Forgets the ids whose window is over.
@@ -101,23 +103,36 @@ impl DedupWindow {
         }
     }
 
-    /// Every id that is remembered, for a checkpoint.
-    pub(in crate::engine) fn uses(&self) -> impl ExactSizeIterator<Item = Remembered<'_>> {
-        self.uses.iter().map(|((topic, id), used)| Remembered {
-            topic: *topic,
-            id,
-            message: used.message,
-            bytes: used.content.bytes as u64,
-            crc: used.content.crc,
-            end: used.end,
-        })
+    /// The ids that came since the last checkpoint began and still count.
+    pub(super) fn begin_saving(&mut self) -> Vec<DedupEntry> {
+        self.saving.append(&mut self.unsaved);
+        let uses = self.saving.iter().filter_map(|key| Some((key, self.uses.get(key)?)));
+        let entry = |((topic, id), used): (&(TopicId, String), &Use)| {
+            let (bytes, crc) = (used.content.bytes as u64, used.content.crc);
+            DedupEntry { topic: *topic, id: id.clone(), message: used.message, bytes, crc, end: used.end }
+        };
+        uses.map(entry).collect()
     }
 
-    /// Remembers an id as a checkpoint did.
-    pub(super) fn restore(&mut self, used: &Remembered<'_>) {
+    /// The checkpoint is durable.
+    pub(super) fn saving_done(&mut self) {
+        self.saving = Vec::new();
+    }
+
+    /// The checkpoint failed: the next one writes them.
+    pub(super) fn saving_failed(&mut self) {
+        self.saving.append(&mut self.unsaved);
+        std::mem::swap(&mut self.saving, &mut self.unsaved);
+    }
+
+    /// Remembers an id as a checkpoint did, from a file of ids or not.
+    pub(super) fn restore(&mut self, used: &DedupEntry, origin: Origin) {
         let content = Content { bytes: usize::try_from(used.bytes).unwrap_or(usize::MAX), crc: used.crc };
-        let key = (used.topic, used.id.to_owned());
-        self.ends.insert((used.end, used.topic, used.id.to_owned()));
+        let key = (used.topic, used.id.clone());
+        if origin == Origin::Manifest {
+            self.unsaved.push(key.clone());
+        }
+        self.ends.insert((used.end, used.topic, used.id.clone()));
         self.uses.insert(key, Use { message: used.message, content, end: used.end });
     }
 

@@ -3,11 +3,16 @@
 //! Pure: no clock, no randomness, no I/O. It changes by [`State::apply`] alone, and everything that `apply` needs
 //! stands in the record, so the same records give the same state in any process. Deciding *which* record comes next is
 //! not done here (see [`super::verbs`]).
+//!
+//! A message has no object here: which ones are wanted follows from the positions of the queues, and where each stands
+//! from the index of the segments, a few bytes for each hundred of them. Only the recent ones, those that no checkpoint
+//! has written yet, are here themselves; how much they may take is the engine's business.
 
 mod apply;
 mod dedup;
 mod queue;
 mod saved;
+mod segments;
 mod topic;
 
 use std::{
@@ -17,13 +22,17 @@ use std::{
 
 pub(in crate::engine) use self::{
     apply::Inconsistent,
-    dedup::{DedupWindow, Remembered, Seen},
+    dedup::{DedupWindow, Seen},
     queue::{Held, Queue},
-    saved::{Piece, Segments},
-    topic::Topic,
+    saved::{Piece, Plan, Source},
+    segments::Segments,
+    topic::{Content, Topic, Wanted},
 };
 use crate::{
-    engine::sealed::{Kept, Sealed},
+    engine::{
+        checkpoint::{Block, IdsEntry, Kind, Place},
+        sealed::{Kept, Sealed},
+    },
     model::{Name, QueueId, Seq, Timestamp, TopicId},
 };
 
@@ -38,16 +47,24 @@ pub(in crate::engine) struct State {
     queues: Vec<Option<Queue>>,
     names: HashMap<Name, Meaning>,
     /// What becomes visible later, by when.
-    pub(in crate::engine) delayed: BTreeMap<(Timestamp, TopicId, Seq), Kept>,
+    pub(in crate::engine) delayed: BTreeSet<(Timestamp, TopicId, Seq)>,
     /// When each lease ends.
     pub(in crate::engine) deadlines: BTreeSet<(Timestamp, QueueId, Seq)>,
     pub(in crate::engine) dedup: DedupWindow,
     import: Option<Import>,
+    /// Files that are being taken over, each with how many of its lines have been read.
+    pub(in crate::engine) importing: BTreeMap<String, u64>,
     /// The files that have been taken over.
     pub(in crate::engine) imported: BTreeSet<String>,
     /// Topics that got messages since the last checkpoint began. Like `segments`, not part of what replaying restores.
     unsaved_topics: BTreeSet<TopicId>,
-    segments: Segments,
+    /// What the checkpoint that is being written covers: of each topic, the messages before these.
+    saving: Vec<(TopicId, Seq, Seq)>,
+    /// About what the recent messages take in memory.
+    recent_bytes: u64,
+    pub(in crate::engine) segments: Segments,
+    /// Where the last checkpoints have written dedup ids.
+    ids_files: Vec<IdsEntry>,
     /// Queues that got something to deliver since the list was last taken. Not part of the durable state.
     stirred: Vec<QueueId>,
 }
@@ -61,7 +78,7 @@ pub(in crate::engine) enum Meaning {
     Subscription(QueueId),
 }
 
-/// Messages of an import that has not ended: nobody sees them yet.
+/// Messages of an import of version 1 that has not ended: nobody sees them yet.
 #[derive(Debug)]
 struct Import {
     source: String,
@@ -103,6 +120,11 @@ impl State {
         QueueId(u32::try_from(self.queues.len()).expect("queues are bounded far below 2^32"))
     }
 
+    /// The journal has come to its end: nothing will end an import of version 1 any more.
+    pub(in crate::engine) fn forget_unfinished_import(&mut self) {
+        self.import = None;
+    }
+
     /// The queues that got something to deliver since this was last asked.
     pub(in crate::engine) fn take_stirred(&mut self) -> Vec<QueueId> {
         let stirred = std::mem::take(&mut self.stirred);
@@ -119,33 +141,88 @@ impl State {
         self.queues.iter().flatten().filter_map(|queue| Some((queue, self.topic(queue.topic)?)))
     }
 
-    /// How many messages are kept, delayed ones included.
-    pub(in crate::engine) fn message_count(&self) -> usize {
-        self.topics.iter().flatten().map(|topic| topic.log.len()).sum::<usize>() + self.delayed.len()
+    /// Which messages of a topic are wanted.
+    pub(in crate::engine) fn wanted(&self, topic: &Topic) -> Wanted {
+        Wanted::of(topic, topic.queues.iter().filter_map(|id| self.queue(*id)))
     }
 
-    /// A number that is equal for equal states, for comparing two engines that applied the same records.
+    /// The earliest message of a topic that is wanted; the place of the next one if there is none.
+    pub(in crate::engine) fn first_wanted(&self, topic: &Topic) -> Seq {
+        self.wanted(topic).first()
+    }
+
+    /// How many messages are wanted, delayed ones included.
+    pub(in crate::engine) fn message_count(&self) -> usize {
+        let visible = self.topics.iter().flatten().map(|topic| self.visible_count(topic));
+        visible.sum::<usize>() + self.delayed.len()
+    }
+
+    /// How many visible messages of a topic are wanted.
+    pub(in crate::engine) fn visible_count(&self, topic: &Topic) -> usize {
+        usize::try_from(self.wanted(topic).visible_count()).unwrap_or(usize::MAX)
+    }
+
+    /// The places of all messages that are wanted.
+    pub(in crate::engine) fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        let topics = (0..).map(TopicId).zip(&self.topics).filter_map(|(id, topic)| Some((id, topic.as_ref()?)));
+        topics.flat_map(|(topic, entry)| {
+            let visible: Vec<_> = self.wanted(entry).visible().collect();
+            let visible = visible.into_iter().map(move |seq| Place { topic, kind: Kind::Visible, seq });
+            visible.chain(entry.delayed.keys().map(move |seq| Place { topic, kind: Kind::Delayed, seq: *seq }))
+        })
+    }
+
+    /// Where a message is that is wanted.
+    pub(in crate::engine) fn find(&self, place: Place) -> Whereabouts<'_> {
+        let Some(topic) = self.topic(place.topic) else { return Whereabouts::Nowhere };
+        let saved_at = match place.kind {
+            Kind::Delayed => match topic.recent_delayed.get(&place.seq) {
+                Some(kept) => return Whereabouts::Recent(kept),
+                None => place,
+            },
+            Kind::Visible => match topic.log.get(place.seq) {
+                Some(Content::Here(kept)) => return Whereabouts::Recent(kept),
+                Some(Content::AmongDelayed(seq)) => Place { kind: Kind::Delayed, seq: *seq, ..place },
+                None => place,
+            },
+        };
+        self.segments.find(saved_at).map_or(Whereabouts::Nowhere, |block| Whereabouts::Saved(block, saved_at.seq))
+    }
+
+    /// About what the recent messages take in memory, in bytes.
+    pub(in crate::engine) fn recent_bytes(&self) -> u64 {
+        self.recent_bytes
+    }
+
+    /// A number that is equal for equal states, for comparing two engines that applied the same records. What the
+    /// messages say is no part of it.
     pub(in crate::engine) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.time.hash(&mut hasher);
         for (id, topic) in self.topics.iter().enumerate() {
             let Some(topic) = topic else { continue };
             (id, &topic.name, &topic.queues, topic.own, topic.is_inbox).hash(&mut hasher);
-            (topic.log.next, topic.next_delayed).hash(&mut hasher);
-            for (seq, kept) in topic.log.iter_from(Seq(0)) {
-                (seq, kept.message.id, &kept.message.payload, kept.message.expires_at).hash(&mut hasher);
-            }
+            (topic.log.next, topic.next_delayed, &topic.delayed).hash(&mut hasher);
         }
         for (id, queue) in self.queues.iter().enumerate() {
             let Some(queue) = queue else { continue };
             (id, &queue.name, queue.topic, &queue.service, queue.fingerprint()).hash(&mut hasher);
         }
-        for (key, kept) in &self.delayed {
-            (key, kept.message.id).hash(&mut hasher);
-        }
+        self.delayed.hash(&mut hasher);
         self.deadlines.hash(&mut hasher);
-        self.imported.hash(&mut hasher);
+        (&self.imported, &self.importing).hash(&mut hasher);
         self.dedup.fingerprint().for_each(|end| end.hash(&mut hasher));
         hasher.finish()
     }
+}
+
+/// Where a message is.
+#[derive(Debug)]
+pub(in crate::engine) enum Whereabouts<'a> {
+    /// In memory.
+    Recent(&'a Kept),
+    /// In a block, under that place in its sequence.
+    Saved(Block, Seq),
+    /// Lost: its segment was damaged.
+    Nowhere,
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, hash::Hash};
 
-use super::topic::Log;
 use crate::model::{Attempt, Name, Seq, Timestamp, TopicId};
 
 /// A durable position in a topic.
@@ -22,7 +21,7 @@ pub(in crate::engine) struct Queue {
     pub(in crate::engine) topic: TopicId,
     /// Whose queue it is; `None`: the topic's own.
     pub(in crate::engine) service: Option<Name>,
-    /// The first message that was never handed out.
+    /// The first message that was never handed out; everything from here on is wanted.
     cursor: Seq,
     /// Given back before the cursor, with the number of deliveries so far.
     back: BTreeMap<Seq, Attempt>,
@@ -43,14 +42,17 @@ impl Queue {
         Self { name, topic, service, cursor: start, back: BTreeMap::new(), held: BTreeMap::new(), is_stirred: false }
     }
 
-    /// A queue that begins where the slowest of `others` is: it wants whatever one of them still wants.
-    pub(super) fn beside(mut self, others: impl Iterator<Item = Seq>, log: &Log) -> Self {
-        if let Some(slowest) = others.min() {
-            let before = log.iter_from(self.cursor).take_while(|(seq, _)| *seq < slowest);
-            self.back = before.map(|(seq, _)| (seq, Attempt(0))).collect();
-            self.cursor = self.cursor.max(slowest);
-        }
+    /// A queue that begins where the slowest of others is, at `slowest`, and wants `before` of what comes before that.
+    pub(super) fn beside(mut self, slowest: Seq, before: impl Iterator<Item = Seq>) -> Self {
+        let start = self.cursor;
+        self.back = before.filter(|seq| *seq >= start).map(|seq| (seq, Attempt(0))).collect();
+        self.cursor = start.max(slowest);
         self
+    }
+
+    /// What it wants before `end`, which is not behind its cursor.
+    pub(super) fn wanted_before(&self, end: Seq) -> impl Iterator<Item = Seq> + '_ {
+        self.back.range(..end).map(|(seq, _)| *seq).chain(self.held.range(..end).map(|(seq, _)| *seq))
     }
 
     /// The first message that was never handed out.
@@ -78,10 +80,10 @@ impl Queue {
         seq >= self.cursor || self.back.contains_key(&seq) || self.held.contains_key(&seq)
     }
 
-    /// The messages that can be handed out, in order, each with the number of its next delivery.
-    pub(in crate::engine) fn ready<'a>(&'a self, log: &'a Log) -> impl Iterator<Item = (Seq, Attempt)> + 'a {
+    /// The messages before `next` that can be handed out, in order, each with the number of its next delivery.
+    pub(in crate::engine) fn ready(&self, next: Seq) -> impl Iterator<Item = (Seq, Attempt)> + '_ {
         let back = self.back.iter().map(|(seq, attempts)| (*seq, attempts.next()));
-        back.chain(log.iter_from(self.cursor).map(|(seq, _)| (seq, Attempt(1))))
+        back.chain((self.cursor.0..next.0).map(|seq| (Seq(seq), Attempt(1))))
     }
 
     pub(in crate::engine) fn held(&self, seq: Seq) -> Option<Held> {
@@ -93,18 +95,16 @@ impl Queue {
         self.held.len()
     }
 
-    /// How many messages wait to be handed out.
-    pub(in crate::engine) fn ready_count(&self, log: &Log) -> usize {
-        self.ready(log).count()
+    /// How many messages before `next` wait to be handed out.
+    pub(in crate::engine) fn ready_count(&self, next: Seq) -> usize {
+        self.back.len() + usize::try_from(next.0.saturating_sub(self.cursor.0)).unwrap_or(usize::MAX)
     }
 
     /// Takes a message out of wherever it stands; answers the lease that it was under. Messages that the cursor passes
     /// over on the way are given back.
-    pub(super) fn take(&mut self, seq: Seq, log: &Log) -> Option<Held> {
+    pub(super) fn take(&mut self, seq: Seq) -> Option<Held> {
         if seq >= self.cursor {
-            for (passed, _) in log.iter_from(self.cursor).take_while(|(passed, _)| *passed < seq) {
-                self.back.insert(passed, Attempt(0));
-            }
+            self.back.extend((self.cursor.0..seq.0).map(|passed| (Seq(passed), Attempt(0))));
             self.cursor = seq.next();
             return None;
         }
@@ -113,8 +113,8 @@ impl Queue {
     }
 
     /// A consumer holds the message from now on.
-    pub(super) fn lease(&mut self, seq: Seq, held: Held, log: &Log) {
-        self.take(seq, log);
+    pub(super) fn lease(&mut self, seq: Seq, held: Held) {
+        self.take(seq);
         self.held.insert(seq, held);
     }
 

@@ -3,48 +3,51 @@
 //! Messages stand in segments, everything else in the manifest. Which of a segment's messages are still wanted is not
 //! written anywhere: it follows from the positions of the queues.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Inconsistent, Meaning, Queue, State, topic::Log, topic::Topic};
+use super::{Content, Inconsistent, Meaning, Queue, State, Topic, Wanted, dedup::Origin};
 use crate::{
     engine::{
-        checkpoint::{Kind, Manifest, QueueEntry, SegmentEntry, SegmentId, TopicEntry},
+        checkpoint::{
+            Block, DedupEntry, IdsEntry, Kind, Manifest, Place, QueueEntry, SegmentEntry, SegmentId, TopicEntry,
+        },
         sealed::Kept,
     },
     model::{Name, QueueId, Seq, TopicId},
 };
 
 /// Messages of one topic that stand side by side in a segment.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(in crate::engine) struct Piece {
     pub(in crate::engine) topic: TopicId,
     pub(in crate::engine) kind: Kind,
-    pub(in crate::engine) messages: Vec<(Seq, Kept)>,
+    /// In order.
+    pub(in crate::engine) messages: Vec<(Seq, Source)>,
 }
 
-/// The segments, and how much of each is still wanted.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Segments(BTreeMap<SegmentId, Use>);
-
+/// Where a checkpoint gets a message from.
 #[derive(Debug)]
-struct Use {
-    bytes: u64,
-    wanted_bytes: u64,
-    /// Where its messages are: topic, kind, first and last place.
-    runs: Vec<(TopicId, Kind, Seq, Seq)>,
+pub(in crate::engine) enum Source {
+    Recent(Kept),
+    /// A block of an earlier segment, where it stands under that number.
+    Saved(Arc<Block>, Seq),
 }
 
-impl Segments {
-    /// Nobody wants the message any more.
-    pub(super) fn left(&mut self, kept: &Kept) {
-        if let Some(used) = kept.segment.and_then(|id| self.0.get_mut(&id)) {
-            used.wanted_bytes = used.wanted_bytes.saturating_sub(kept.record_bytes());
-        }
-    }
-
-    fn add(&mut self, id: SegmentId, bytes: u64) -> &mut Use {
-        self.0.entry(id).or_insert(Use { bytes, wanted_bytes: 0, runs: Vec::new() })
-    }
+/// What the next checkpoint has to do.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Plan {
+    /// Messages that came since the last one, and those that alone keep mostly unwanted segments alive.
+    pub(in crate::engine) pieces: Vec<Piece>,
+    /// Segments that stay.
+    pub(in crate::engine) stay: Vec<SegmentEntry>,
+    /// Segments that are not needed once the pieces are written.
+    pub(in crate::engine) go: Vec<SegmentId>,
+    /// Dedup ids that came since the last one.
+    pub(in crate::engine) ids: Vec<DedupEntry>,
+    /// Files of earlier ones that still count.
+    pub(in crate::engine) ids_stay: Vec<IdsEntry>,
+    /// Files of earlier ones that do not.
+    pub(in crate::engine) ids_over: Vec<SegmentId>,
 }
 
 impl State {
@@ -68,119 +71,130 @@ impl State {
             time: self.time,
             topics: self.topics.iter().map(|entry| entry.as_ref().map(topic)).collect(),
             queues: self.queues.iter().map(|entry| entry.as_ref().map(queue)).collect(),
-            dedup: self.dedup.uses().map(Into::into).collect(),
+            dedup: Vec::new(),
             imported: self.imported.iter().cloned().collect(),
+            importing: self.importing.clone(),
             segments: Vec::new(),
         }
     }
 
-    /// Whether a checkpoint may begin: what an unfinished import has brought is in the journal only.
-    pub(in crate::engine) fn is_settled(&self) -> bool {
-        self.import.is_none()
-    }
-
-    /// The messages that the next checkpoint has to write: those that came since the last one, and those that alone keep
-    /// mostly unwanted segments alive. Also which segments stay, and which are not needed once these are written.
-    pub(in crate::engine) fn take_unsaved(&mut self) -> (Vec<Piece>, Vec<SegmentEntry>, Vec<SegmentId>) {
-        let mut pieces = Vec::new();
+    /// What a checkpoint has to do that begins now. It is to be told how that ended before the next one begins.
+    ///
+    /// It moves about `moving_bytes_max` on at most.
+    pub(in crate::engine) fn plan_checkpoint(&mut self, moving_bytes_max: u64) -> Plan {
+        let mut plan = Plan::default();
         for id in std::mem::take(&mut self.unsaved_topics) {
             let Some(topic) = self.topic(id) else { continue };
-            for (kind, from) in [(Kind::Visible, topic.unsaved), (Kind::Delayed, topic.unsaved_delayed)] {
-                let messages = self.wanted(id, kind, from, Seq(u64::MAX)).collect();
-                pieces.push(Piece { topic: id, kind, messages });
-            }
-            if let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) {
-                (topic.unsaved, topic.unsaved_delayed) = (topic.log.next, topic.next_delayed);
+            self.saving.push((id, topic.log.next, topic.next_delayed));
+        }
+        for (id, ..) in &self.saving {
+            if let Some(topic) = self.topic(*id) {
+                plan.pieces.extend(self.recent(*id, topic));
             }
         }
-        let (mut stay, mut go) = (Vec::new(), Vec::new());
-        for (id, used) in &self.segments.0 {
-            if used.wanted_bytes * 2 >= used.bytes {
-                stay.push(SegmentEntry { id: *id, bytes: used.bytes });
-                continue;
-            }
-            go.push(*id);
-            for (topic, kind, first, last) in &used.runs {
-                let messages = self.wanted(*topic, *kind, *first, *last).filter(|(_, k)| k.segment == Some(*id));
-                pieces.push(Piece { topic: *topic, kind: *kind, messages: messages.collect() });
-            }
+        plan.ids = self.dedup.begin_saving();
+        let (ids_stay, ids_over): (Vec<IdsEntry>, Vec<_>) =
+            self.ids_files.iter().partition(|file| file.end > self.time);
+        (plan.ids_stay, plan.ids_over) = (ids_stay, ids_over.iter().map(|file| file.id).collect());
+        let (stay, go, moving) = self.segments.sort_out(moving_bytes_max);
+        (plan.stay, plan.go) = (stay, go);
+        let mut wanted = WantedOnce::default();
+        for block in moving {
+            let Place { topic, kind, seq: first } = block.first;
+            let seqs = wanted.of(self, topic).map(|wanted| wanted.seqs(kind, first, block.last)).unwrap_or_default();
+            let block = Arc::new(block);
+            let messages = seqs.into_iter().map(|seq| (seq, Source::Saved(Arc::clone(&block), seq))).collect();
+            plan.pieces.push(Piece { topic, kind, messages });
         }
-        pieces.retain(|piece| !piece.messages.is_empty());
-        (pieces, stay, go)
+        plan.pieces.retain(|piece| !piece.messages.is_empty());
+        plan
     }
 
-    /// The messages of a topic from `first` to `last` that are still wanted.
-    fn wanted(&self, id: TopicId, kind: Kind, first: Seq, last: Seq) -> Box<dyn Iterator<Item = (Seq, Kept)> + '_> {
-        let Some(topic) = self.topic(id) else { return Box::new(std::iter::empty()) };
-        match kind {
-            Kind::Visible => Box::new(
-                topic.log.iter_from(first).take_while(move |(seq, _)| *seq <= last).map(|(seq, k)| (seq, k.clone())),
-            ),
-            Kind::Delayed => Box::new(
-                topic
-                    .delayed
-                    .range(first..=last)
-                    .filter_map(move |(seq, due)| Some((*seq, self.delayed.get(&(*due, id, *seq))?.clone()))),
-            ),
-        }
+    /// The recent messages of a topic.
+    fn recent(&self, id: TopicId, topic: &Topic) -> [Piece; 2] {
+        let mut last: Option<Arc<Block>> = None;
+        let mut saved = |seq| {
+            let place = Place { topic: id, kind: Kind::Delayed, seq };
+            let found = self.segments.find(place)?;
+            let block = last.take().filter(|block| **block == found).unwrap_or_else(|| Arc::new(found));
+            last = Some(Arc::clone(&block));
+            Some(Source::Saved(block, seq))
+        };
+        let visible = topic.log.iter().filter_map(|(seq, content)| match content {
+            Content::Here(kept) => Some((seq, Source::Recent(kept.clone()))),
+            Content::AmongDelayed(delayed) => Some((seq, saved(*delayed)?)),
+        });
+        let visible = visible.collect();
+        let delayed = topic.recent_delayed.iter().map(|(seq, kept)| (*seq, Source::Recent(kept.clone()))).collect();
+        [(Kind::Visible, visible), (Kind::Delayed, delayed)].map(|(kind, messages)| Piece { topic: id, kind, messages })
     }
 
-    /// The checkpoint failed: the next one has to write these.
-    pub(in crate::engine) fn give_back_unsaved(&mut self, pieces: &[Piece]) {
-        for piece in pieces {
-            let (Some((first, _)), Some(Some(topic))) =
-                (piece.messages.first(), self.topics.get_mut(piece.topic.0 as usize))
-            else {
-                continue;
-            };
-            // Messages of a segment are still in it: writing them again does no harm.
-            match piece.kind {
-                Kind::Visible => topic.unsaved = topic.unsaved.min(*first),
-                Kind::Delayed => topic.unsaved_delayed = topic.unsaved_delayed.min(*first),
-            }
-            self.unsaved_topics.insert(piece.topic);
-        }
+    /// The checkpoint failed: the next one has to write what it should have.
+    pub(in crate::engine) fn checkpoint_failed(&mut self) {
+        let topics = self.saving.drain(..).map(|(id, ..)| id);
+        self.unsaved_topics.extend(topics);
+        self.dedup.saving_failed();
     }
 
-    /// The checkpoint is durable: these messages stand in that segment now.
-    pub(in crate::engine) fn saved(&mut self, segment: SegmentEntry, pieces: &[Piece]) {
-        self.segments.add(segment.id, segment.bytes);
-        for piece in pieces {
-            let Some(Some(topic)) = self.topics.get_mut(piece.topic.0 as usize) else { continue };
-            let (Some((first, _)), Some((last, _))) = (piece.messages.first(), piece.messages.last()) else { continue };
-            let mut wanted_bytes = 0;
-            for (seq, _) in &piece.messages {
-                let kept = match piece.kind {
-                    Kind::Visible => topic.log.kept_mut(*seq),
-                    Kind::Delayed => {
-                        topic.delayed.get(seq).and_then(|due| self.delayed.get_mut(&(*due, piece.topic, *seq)))
+    /// The checkpoint is durable: what it covers stands in these segments, and those segments are gone.
+    pub(in crate::engine) fn checkpoint_written(
+        &mut self,
+        added: &[(SegmentEntry, Vec<Block>)],
+        removed: &[SegmentId],
+        ids: &[IdsEntry],
+    ) {
+        self.dedup.saving_done();
+        self.ids_files = ids.to_vec();
+        for (id, end, end_delayed) in std::mem::take(&mut self.saving) {
+            let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) else { continue };
+            for content in topic.log.remove_before(end) {
+                match content {
+                    Content::Here(kept) => self.recent_bytes -= kept.memory_bytes(),
+                    Content::AmongDelayed(seq) => {
+                        topic.matured.remove(&seq);
+                        self.segments.left(Place { topic: id, kind: Kind::Delayed, seq });
                     }
-                };
-                let Some(kept) = kept else { continue };
-                self.segments.left(kept);
-                kept.segment = Some(segment.id);
-                wanted_bytes += kept.record_bytes();
+                }
             }
-            let used = self.segments.add(segment.id, segment.bytes);
-            used.wanted_bytes += wanted_bytes;
-            used.runs.push((piece.topic, piece.kind, *first, *last));
+            let later = topic.recent_delayed.split_off(&end_delayed);
+            let saved = std::mem::replace(&mut topic.recent_delayed, later);
+            self.recent_bytes -= saved.values().map(Kept::memory_bytes).sum::<u64>();
+        }
+        self.segments.forget(removed);
+        for (segment, blocks) in added {
+            self.add_segment(*segment, blocks);
         }
     }
 
-    /// These segments are gone.
-    pub(in crate::engine) fn forget_segments(&mut self, ids: &[SegmentId]) {
-        ids.iter().for_each(|id| drop(self.segments.0.remove(id)));
+    fn add_segment(&mut self, segment: SegmentEntry, blocks: &[Block]) {
+        let mut wanted = WantedOnce::default();
+        let count = |block: &Block| {
+            let wanted = wanted.of(self, block.first.topic);
+            let count = wanted.map_or(0, |wanted| wanted.count(block.first.kind, block.first.seq, block.last));
+            (*block, u32::try_from(count).unwrap_or(u32::MAX))
+        };
+        let counted: Vec<_> = blocks.iter().map(count).collect();
+        self.segments.add(segment, counted);
     }
 
-    /// The state that a checkpoint has written: its manifest, and the messages of its segments.
+    /// The files that the last checkpoint needs.
+    pub(in crate::engine) fn files(&self) -> BTreeSet<SegmentId> {
+        self.segments.ids().into_iter().chain(self.ids_files.iter().map(|file| file.id)).collect()
+    }
+
+    /// The state that a checkpoint has written: its manifest, the blocks of its segments, and its dedup ids.
     pub(in crate::engine) fn restored(
         manifest: Manifest,
-        pieces: impl IntoIterator<Item = (SegmentEntry, Vec<Piece>)>,
+        segments: impl IntoIterator<Item = (SegmentEntry, Vec<Block>)>,
+        ids: &[DedupEntry],
     ) -> Result<Self, Inconsistent> {
         let mut state = Self { time: manifest.time, ..Self::default() };
         state.imported = manifest.imported.into_iter().collect();
-        for used in &manifest.dedup {
-            state.dedup.restore(&used.as_remembered());
+        state.importing = manifest.importing;
+        let origin = if manifest.dedup.is_empty() { Origin::Manifest } else { Origin::File };
+        state.ids_files = manifest.dedup;
+        for used in ids.iter().filter(|used| used.end > manifest.time) {
+            state.dedup.restore(used, origin);
         }
         for (index, entry) in manifest.topics.into_iter().enumerate() {
             state.restore_topic(index, entry)?;
@@ -188,12 +202,8 @@ impl State {
         for (index, entry) in manifest.queues.into_iter().enumerate() {
             state.restore_queue(index, entry)?;
         }
-        let mut logs = BTreeMap::<TopicId, BTreeMap<Seq, Kept>>::new();
-        for (segment, pieces) in pieces {
-            state.restore_segment(segment, pieces, &mut logs);
-        }
-        for (id, messages) in logs {
-            state.restore_log(id, messages);
+        for (segment, blocks) in segments {
+            state.add_segment(segment, &blocks);
         }
         Ok(state)
     }
@@ -205,11 +215,10 @@ impl State {
         };
         let id = TopicId(u32::try_from(index).map_err(|_| Inconsistent("too many topics"))?);
         self.claim_name(entry.name.clone(), Meaning::Topic(id))?;
-        let mut topic = Topic::new(entry.name);
+        let mut topic = Topic::new(entry.name, entry.next);
         topic.is_inbox = entry.is_inbox;
-        topic.log = Log::restored(entry.next, []);
         topic.next_delayed = entry.next_delayed;
-        (topic.unsaved, topic.unsaved_delayed) = (entry.next, entry.next_delayed);
+        self.delayed.extend(entry.delayed.iter().map(|(seq, due)| (*due, id, *seq)));
         topic.delayed = entry.delayed;
         self.topics.push(Some(topic));
         self.topic_count += 1;
@@ -240,62 +249,23 @@ impl State {
         Ok(())
     }
 
-    fn restore_segment(
-        &mut self,
-        segment: SegmentEntry,
-        pieces: Vec<Piece>,
-        logs: &mut BTreeMap<TopicId, BTreeMap<Seq, Kept>>,
-    ) {
-        self.segments.add(segment.id, segment.bytes);
-        for piece in pieces {
-            let Some(Some(topic)) = self.topics.get_mut(piece.topic.0 as usize) else { continue };
-            let (Some((first, _)), Some((last, _))) = (piece.messages.first(), piece.messages.last()) else { continue };
-            let run = (piece.topic, piece.kind, *first, *last);
-            self.segments.add(segment.id, segment.bytes).runs.push(run);
-            let queues: Vec<&Queue> =
-                topic.queues.iter().filter_map(|id| self.queues[id.0 as usize].as_ref()).collect();
-            for (seq, mut kept) in piece.messages {
-                kept.segment = Some(segment.id);
-                let bytes = kept.record_bytes();
-                let is_wanted = match piece.kind {
-                    Kind::Visible => {
-                        let is_wanted = queues.is_empty() || queues.iter().any(|queue| queue.wants(seq));
-                        if is_wanted {
-                            logs.entry(piece.topic).or_default().insert(seq, kept);
-                        }
-                        is_wanted
-                    }
-                    Kind::Delayed => {
-                        let due = topic.delayed.get(&seq);
-                        due.map(|due| self.delayed.insert((*due, piece.topic, seq), kept)).is_some()
-                    }
-                };
-                if is_wanted {
-                    self.segments.add(segment.id, segment.bytes).wanted_bytes += bytes;
-                }
-            }
-        }
-    }
-
-    fn restore_log(&mut self, id: TopicId, messages: BTreeMap<Seq, Kept>) {
-        let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) else { return };
-        let queues: Vec<&Queue> = topic.queues.iter().filter_map(|id| self.queues[id.0 as usize].as_ref()).collect();
-        let counted = messages.into_iter().map(|(seq, kept)| {
-            let holders = queues.iter().filter(|queue| queue.wants(seq)).count();
-            (seq, kept, holders)
-        });
-        topic.log = Log::restored(topic.log.next, counted);
-    }
-
     fn claim_name(&mut self, name: Name, meaning: Meaning) -> Result<(), Inconsistent> {
         match self.names.insert(name, meaning) {
             None => Ok(()),
             Some(_) => Err(Inconsistent("two things of one name")),
         }
     }
+}
 
-    /// The segments that the state knows of.
-    pub(in crate::engine) fn segment_ids(&self) -> BTreeSet<SegmentId> {
-        self.segments.0.keys().copied().collect()
+/// The wanted messages of the topic that was asked for last: blocks come topic by topic.
+#[derive(Debug, Default)]
+struct WantedOnce(Option<(TopicId, Option<Wanted>)>);
+
+impl WantedOnce {
+    fn of(&mut self, state: &State, id: TopicId) -> Option<&Wanted> {
+        if self.0.as_ref().is_none_or(|(last, _)| *last != id) {
+            self.0 = Some((id, state.topic(id).map(|topic| state.wanted(topic))));
+        }
+        self.0.as_ref().and_then(|(_, wanted)| wanted.as_ref())
     }
 }

@@ -1,16 +1,20 @@
-//! A topic: its messages in publish order, and who still wants each.
+//! A topic: its messages in publish order, as places, and the recent ones themselves.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
+use super::Queue;
 use crate::{
-    engine::sealed::Kept,
-    model::{Message, Name, QueueId, Seq, Timestamp},
+    engine::{checkpoint::Kind, sealed::Kept},
+    model::{Name, QueueId, Seq, Timestamp},
 };
 
 /// A named, ordered log of messages.
+///
+/// Which of them are wanted follows from the positions of its queues (see [`Wanted`]); those that no checkpoint has
+/// written yet are here, the others in segments.
 #[derive(Debug)]
 pub(in crate::engine) struct Topic {
     pub(in crate::engine) name: Name,
@@ -27,25 +31,25 @@ pub(in crate::engine) struct Topic {
     pub(in crate::engine) next_delayed: Seq,
     /// When each of the delayed messages becomes visible.
     pub(in crate::engine) delayed: BTreeMap<Seq, Timestamp>,
-    /// From here on, messages were published since the last checkpoint began.
-    pub(in crate::engine) unsaved: Seq,
-    /// The same for its delayed messages.
-    pub(in crate::engine) unsaved_delayed: Seq,
+    /// Those of the delayed messages that no checkpoint has written yet.
+    pub(in crate::engine) recent_delayed: BTreeMap<Seq, Kept>,
+    /// Messages that have become visible but stand among the delayed ones, in a segment, until the next checkpoint.
+    pub(super) matured: BTreeSet<Seq>,
 }
 
 impl Topic {
-    pub(super) fn new(name: Name) -> Self {
+    pub(super) fn new(name: Name, next: Seq) -> Self {
         Self {
             name,
             queues: Vec::new(),
             queue_names: Arc::from([]),
             own: None,
             is_inbox: false,
-            log: Log::default(),
+            log: Log::new(next),
             next_delayed: Seq(0),
             delayed: BTreeMap::new(),
-            unsaved: Seq(0),
-            unsaved_delayed: Seq(0),
+            recent_delayed: BTreeMap::new(),
+            matured: BTreeSet::new(),
         }
     }
 
@@ -57,120 +61,137 @@ impl Topic {
     }
 }
 
-/// The messages that some queue, or no queue yet, still wants.
-///
-/// A message leaves when the last queue that got it is done with it. Invariant: the front is a live message, or the
-/// log is empty.
-#[derive(Debug, Default)]
+/// The messages that no checkpoint has written yet, as far as somebody wants them.
+#[derive(Debug)]
 pub(in crate::engine) struct Log {
     /// The place of the front.
     base: u64,
-    slots: VecDeque<Option<Slot>>,
+    slots: VecDeque<Option<Content>>,
     /// The place that the next message gets.
     pub(in crate::engine) next: Seq,
 }
 
-#[derive(Debug)]
-struct Slot {
-    kept: Kept,
-    /// How many queues are not done with it.
-    holders: u32,
+/// Where a recent message is.
+#[derive(Debug, Clone)]
+pub(in crate::engine) enum Content {
+    /// Here.
+    Here(Kept),
+    /// In a segment, among the delayed messages, where it was before it became visible.
+    AmongDelayed(Seq),
 }
 
 impl Log {
-    /// Appends a message for `holders` queues; with none it is kept until the first queue comes.
-    pub(super) fn push(&mut self, kept: Kept, holders: usize) -> Seq {
+    /// An empty log.
+    pub(super) fn new(next: Seq) -> Self {
+        Self { base: next.0, slots: VecDeque::new(), next }
+    }
+
+    pub(super) fn push(&mut self, content: Content) -> Seq {
         let seq = self.next;
         if self.slots.is_empty() {
             self.base = seq.0;
         }
-        let holders = u32::try_from(holders).expect("queues are bounded far below 2^32");
-        self.slots.push_back(Some(Slot { kept, holders }));
+        self.slots.push_back(Some(content));
         self.next = seq.next();
         seq
     }
 
-    /// One more queue wants every message that is still here.
-    pub(super) fn claim_all(&mut self) {
-        for slot in self.slots.iter_mut().flatten() {
-            slot.holders += 1;
-        }
-    }
-
-    /// One queue fewer wants the message; answers it if that was the last one.
-    pub(super) fn release(&mut self, seq: Seq) -> Option<Kept> {
+    /// Takes the message out, if it is here.
+    pub(super) fn remove(&mut self, seq: Seq) -> Option<Content> {
         let place = self.place(seq)?;
-        let slot = self.slots[place].as_mut()?;
-        slot.holders = slot.holders.saturating_sub(1);
-        if slot.holders > 0 {
-            return None;
-        }
-        let freed = self.slots[place].take().map(|slot| slot.kept);
+        let removed = self.slots[place].take();
         while let Some(None) = self.slots.front() {
             self.slots.pop_front();
             self.base += 1;
         }
-        freed
+        removed
     }
 
-    pub(in crate::engine) fn get(&self, seq: Seq) -> Option<&Arc<Message>> {
-        self.kept(seq).map(|kept| &kept.message)
-    }
-
-    pub(in crate::engine) fn kept(&self, seq: Seq) -> Option<&Kept> {
-        self.slots[self.place(seq)?].as_ref().map(|slot| &slot.kept)
-    }
-
-    pub(super) fn kept_mut(&mut self, seq: Seq) -> Option<&mut Kept> {
-        let place = self.place(seq)?;
-        self.slots[place].as_mut().map(|slot| &mut slot.kept)
-    }
-
-    /// A log as a checkpoint left it: messages in order, each with the number of queues that are not done with it.
-    pub(super) fn restored(next: Seq, messages: impl IntoIterator<Item = (Seq, Kept, usize)>) -> Self {
-        let mut log = Self { base: next.0, slots: VecDeque::new(), next };
-        for (seq, kept, holders) in messages {
-            if log.slots.is_empty() {
-                log.base = seq.0;
-            }
-            while log.base + (log.slots.len() as u64) < seq.0 {
-                log.slots.push_back(None);
-            }
-            let holders = u32::try_from(holders).expect("queues are bounded far below 2^32");
-            log.slots.push_back(Some(Slot { kept, holders }));
+    /// Takes out the messages before `end`.
+    pub(super) fn remove_before(&mut self, end: Seq) -> Vec<Content> {
+        let count = usize::try_from(end.0.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.slots.len());
+        self.base += count as u64;
+        let removed = self.slots.drain(..count).flatten().collect();
+        if self.slots.is_empty() {
+            // What a backlog took is given back.
+            self.slots = VecDeque::new();
         }
-        // Those behind the last one that is kept were done with: their places are not given again.
-        if !log.slots.is_empty() {
-            while log.base + (log.slots.len() as u64) < next.0 {
-                log.slots.push_back(None);
-            }
-        }
-        log
+        removed
     }
 
-    /// The earliest message still kept; the place of the next one if there is none.
-    pub(in crate::engine) fn first(&self) -> Seq {
-        if self.slots.is_empty() { self.next } else { Seq(self.base) }
+    pub(in crate::engine) fn get(&self, seq: Seq) -> Option<&Content> {
+        self.slots[self.place(seq)?].as_ref()
     }
 
-    /// The messages from `from` on, in order.
-    pub(in crate::engine) fn iter_from(&self, from: Seq) -> impl Iterator<Item = (Seq, &Kept)> {
-        let skip = usize::try_from(from.0.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.slots.len());
-        let base = self.base;
-        self.slots
-            .range(skip..)
-            .enumerate()
-            .filter_map(move |(i, slot)| slot.as_ref().map(|s| (Seq(base + (skip + i) as u64), &s.kept)))
-    }
-
-    /// How many messages are kept.
-    pub(in crate::engine) fn len(&self) -> usize {
-        self.slots.iter().flatten().count()
+    /// The messages that are here, in order.
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (Seq, &Content)> {
+        let places = self.base..;
+        places.zip(&self.slots).filter_map(|(seq, slot)| Some((Seq(seq), slot.as_ref()?)))
     }
 
     fn place(&self, seq: Seq) -> Option<usize> {
         let place = usize::try_from(seq.0.checked_sub(self.base)?).ok()?;
         (place < self.slots.len()).then_some(place)
+    }
+}
+
+/// Which messages of a topic somebody wants.
+///
+/// A queue wants whatever is at or behind its cursor, so from the earliest cursor on everything is wanted, and before
+/// it only what a queue holds or was given back. What a topic without queues has is kept for its first one.
+#[derive(Debug)]
+pub(in crate::engine) struct Wanted {
+    /// Before `from`.
+    before: BTreeSet<Seq>,
+    from: Seq,
+    next: Seq,
+    delayed: BTreeSet<Seq>,
+}
+
+impl Wanted {
+    pub(super) fn of<'a>(topic: &Topic, queues: impl Iterator<Item = &'a Queue> + Clone) -> Self {
+        let from = queues.clone().map(Queue::cursor).min().unwrap_or_default();
+        let before = queues.flat_map(|queue| queue.wanted_before(from)).collect();
+        let delayed = topic.delayed.keys().chain(&topic.matured).copied().collect();
+        Self { before, from, next: topic.log.next, delayed }
+    }
+
+    /// How many there are from `first` to `last`.
+    pub(super) fn count(&self, kind: Kind, first: Seq, last: Seq) -> u64 {
+        let end = last.next().min(self.next);
+        match kind {
+            Kind::Delayed => self.delayed.range(first..=last).count() as u64,
+            Kind::Visible => {
+                self.before.range(first..=last).count() as u64 + end.0.saturating_sub(self.from.max(first).0)
+            }
+        }
+    }
+
+    /// Those from `first` to `last`.
+    pub(super) fn seqs(&self, kind: Kind, first: Seq, last: Seq) -> Vec<Seq> {
+        let end = last.next().min(self.next);
+        match kind {
+            Kind::Delayed => self.delayed.range(first..=last).copied().collect(),
+            Kind::Visible => {
+                let behind = (self.from.max(first).0..end.0).map(Seq);
+                self.before.range(first..=last).copied().chain(behind).collect()
+            }
+        }
+    }
+
+    /// The earliest one that is visible; the place of the next one if there is none.
+    pub(super) fn first(&self) -> Seq {
+        self.before.first().copied().unwrap_or(self.from)
+    }
+
+    /// How many there are that are visible.
+    pub(super) fn visible_count(&self) -> u64 {
+        self.before.len() as u64 + (self.next.0 - self.from.0)
+    }
+
+    /// Those that are visible.
+    pub(super) fn visible(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.before.iter().copied().chain((self.from.0..self.next.0).map(Seq))
     }
 }
 
@@ -183,45 +204,43 @@ mod tests {
     use super::*;
     use crate::{engine::sealed::Sealed, model::Draft};
 
-    fn message(text: &'static str) -> Kept {
+    fn message(text: &'static str) -> Content {
         let draft = Draft { payload: Bytes::from_static(text.as_bytes()), ..Draft::default() };
-        Sealed::new(draft, Duration::ZERO).into_kept(Name::parse("t").expect("valid"), Timestamp::EPOCH)
+        let sealed = Sealed::new(draft, Duration::ZERO);
+        Content::Here(sealed.into_kept(Name::parse("t").expect("valid"), Timestamp::EPOCH))
     }
 
-    fn kept(log: &Log) -> Vec<u64> {
-        log.iter_from(Seq(0)).map(|(seq, _)| seq.0).collect()
+    fn here(log: &Log) -> Vec<u64> {
+        log.iter().map(|(seq, _)| seq.0).collect()
     }
 
     #[test]
-    fn a_message_leaves_with_the_last_queue_that_wanted_it() {
-        let mut log = Log::default();
-        for text in ["a", "b", "c"] {
-            log.push(message(text), 2);
+    fn messages_leave_one_by_one_or_up_to_a_place() {
+        let mut log = Log::new(Seq(7));
+        for text in ["a", "b", "c", "d", "e"] {
+            log.push(message(text));
         }
-        log.release(Seq(1));
-        assert_eq!(kept(&log), [0, 1, 2]);
-        log.release(Seq(1));
-        assert_eq!(kept(&log), [0, 2]);
-        assert_eq!(log.first(), Seq(0));
-        log.release(Seq(0));
-        log.release(Seq(0));
-        assert_eq!(kept(&log), [2]);
-        assert_eq!(log.first(), Seq(2));
-        log.release(Seq(0)); // long gone: nothing happens
-        assert_eq!(log.len(), 1);
+        assert!(log.remove(Seq(8)).is_some());
+        assert!(log.remove(Seq(8)).is_none());
+        assert_eq!(here(&log), [7, 9, 10, 11]);
+        assert!(log.remove(Seq(7)).is_some());
+        assert_eq!(here(&log), [9, 10, 11]);
+        assert_eq!(log.remove_before(Seq(11)).len(), 2);
+        assert_eq!(log.remove_before(Seq(5)).len(), 0);
+        assert!(log.get(Seq(10)).is_none() && log.get(Seq(11)).is_some());
+        assert_eq!(log.remove_before(Seq(99)).len(), 1);
+        assert_eq!(log.push(message("f")), Seq(12));
+        assert_eq!(here(&log), [12]);
     }
 
     #[test]
     fn what_no_queue_wanted_is_kept_for_the_first_one() {
-        let mut log = Log::default();
-        log.push(message("a"), 0);
-        assert_eq!(kept(&log), [0]);
-        log.claim_all();
-        log.release(Seq(0));
-        assert_eq!(kept(&log), [] as [u64; 0]);
-        assert_eq!(log.first(), Seq(1));
-        assert_eq!(log.push(message("b"), 1), Seq(1));
-        assert!(log.get(Seq(0)).is_none());
-        assert_eq!(log.get(Seq(1)).map(|m| m.payload.as_ref()), Some(b"b".as_slice()));
+        let mut topic = Topic::new(Name::parse("t").expect("valid"), Seq(0));
+        topic.log.push(message("a"));
+        topic.log.push(message("b"));
+        let none = Wanted::of(&topic, std::iter::empty());
+        assert_eq!((none.first(), none.visible_count()), (Seq(0), 2));
+        assert_eq!(none.count(Kind::Visible, Seq(1), Seq(9)), 1);
+        assert_eq!(none.seqs(Kind::Visible, Seq(0), Seq(0)), [Seq(0)]);
     }
 }

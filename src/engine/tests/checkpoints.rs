@@ -10,13 +10,14 @@ use std::{
 use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{
     engine::{
-        Engine, OpenError,
+        Engine, EngineError, Limits, OpenError,
         checkpoint::CheckpointStore,
         disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
         journal::{
             FrameBuf, Journal as _, RecordIter,
             file::{self, FileJournal},
         },
+        reading::BlockCache,
         sealed::Sealed,
         state::State,
         verbs::Step,
@@ -100,6 +101,28 @@ async fn one_straggler_holds_up_no_more_than_itself() {
 }
 
 #[tokio::test]
+async fn the_files_of_dedup_ids_go_when_their_window_is_over() {
+    let mut bench = bench().await;
+    let ids =
+        |bench: &Bench| files(bench, "segments").iter().filter(|p| p.extension().is_some_and(|e| e == "ids")).count();
+    let once = Draft { dedup_id: Some("id".into()), ..draft("once") };
+    let first = bench.publish_one("u", once.clone()).await.expect("stored").messages[0].id;
+    churn(&bench, "busy").await;
+    bench.restart().await;
+    assert_eq!(ids(&bench), 1);
+    churn(&bench, "busy").await;
+    bench.restart().await;
+    assert_eq!(ids(&bench), 1, "each id is written once");
+    assert_eq!(bench.publish_one("u", once.clone()).await.expect("answered").messages[0].id, first);
+    bench.advance(bench.options.dedup_window);
+    churn(&bench, "busy").await;
+    bench.engine.take().expect("open").close().await;
+    assert_eq!(ids(&bench), 0);
+    bench.restart().await;
+    assert_ne!(bench.publish_one("u", once).await.expect("stored").messages[0].id, first);
+}
+
+#[tokio::test]
 async fn everything_comes_back_from_a_checkpoint() {
     let mut bench = bench().await;
     bench.register("s", &["t", "u"]).await.expect("registered");
@@ -110,34 +133,47 @@ async fn everything_comes_back_from_a_checkpoint() {
     let once = Draft { dedup_id: Some("id".into()), ..draft("once") };
     let first = bench.publish_one("u", once.clone()).await.expect("stored").messages[0].id;
     assert_eq!(bench.pop("t.s", 1).await, ["1"]);
+    bench.publish("returned", &["given back"]).await;
+    bench.lease("returned").await.expect("leased");
+    bench.advance(LEASE);
     let held = bench.lease("t.s").await.expect("the second");
     churn(&bench, "busy").await;
     bench.restart().await;
+
+    assert_eq!(bench.lease("returned").await.map(|delivery| delivery.attempt.0), Some(2));
 
     let again = bench.publish_one("u", once).await.expect("answered").messages[0];
     assert_eq!((again.id, again.duplicate), (first, true));
     assert_eq!(bench.pop("t.s", 9).await, ["3"]);
     assert_eq!(bench.ack("t.s", ack_id(&held)).await, crate::engine::Acked::Acked);
-    bench.advance(Duration::from_secs(60));
+    bench.advance(Duration::from_secs(30));
     assert_eq!(bench.pop("t.s", 9).await, ["later"]);
     assert_eq!(bench.pop("kept", 9).await, ["for the first queue"]);
     assert_eq!(bench.pop("u.s", 9).await, ["once"]);
 }
 
-#[tokio::test]
-async fn a_damaged_checkpoint_is_refused_with_the_name_of_the_file() {
+/// A store that is closed, with a checkpoint that holds `texts`, as messages of `quiet`.
+async fn with_a_checkpoint(texts: &[&str]) -> Bench {
     let mut bench = bench().await;
-    bench.publish("quiet", &["stays", "and this"]).await;
+    bench.publish("quiet", texts).await;
+    let once = Draft { dedup_id: Some("id".into()), ..draft("once") };
+    bench.publish_one("other", once).await.expect("stored");
     churn(&bench, "busy").await;
-    let engine = bench.engine.take().expect("open");
-    engine.close().await;
-    drop(engine);
+    bench.engine.take().expect("open").close().await;
+    bench
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_read_is_refused_with_the_name_of_the_file() {
+    let bench = with_a_checkpoint(&["stays", "and this"]).await;
     let manifest = bench.options.data_dir.join("MANIFEST");
     let segments = files(&bench, "segments");
     assert!(!segments.is_empty());
     for path in segments.iter().chain([&manifest]) {
         let whole = fs::read(path).expect("readable");
-        for at in [0, 13, whole.len() / 2, whole.len() - 1] {
+        // What stands in a segment behind its header is another matter.
+        let is_segment = path.extension().is_some_and(|ending| ending == "seg");
+        for at in (0..36).chain((36..whole.len()).filter(|_| !is_segment)) {
             let mut changed = whole.clone();
             changed[at] ^= 4;
             fs::write(path, changed).expect("written");
@@ -146,13 +182,130 @@ async fn a_damaged_checkpoint_is_refused_with_the_name_of_the_file() {
             let text = refused.expect_err("refused").to_string();
             assert!(text.contains(&path.display().to_string()), "{text}");
         }
-        fs::write(path, &whole[..whole.len() - 1]).expect("written");
-        assert!(Engine::open(bench.options.clone()).is_err());
+        for length in (0..whole.len()).step_by(7) {
+            fs::write(path, &whole[..length]).expect("written");
+            assert!(Engine::open(bench.options.clone()).is_err(), "cut at {length}");
+        }
         fs::write(path, &whole).expect("written");
     }
     fs::remove_file(&segments[0]).expect("removed");
     let text = Engine::open(bench.options.clone()).expect_err("refused").to_string();
     assert!(text.contains("it is missing"), "{text}");
+}
+
+#[tokio::test]
+async fn a_damaged_byte_of_a_segment_costs_the_message_that_it_is_in_and_no_other() {
+    let texts: Vec<String> = (0..12).map(|n| format!("{n} {}", "y".repeat(n * 13))).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut bench = with_a_checkpoint(&texts).await;
+    let image = image_of(&bench.options.data_dir);
+    let segment = files(&bench, "segments").into_iter().find(|path| path.extension().is_some_and(|e| e == "seg"));
+    let segment = segment.expect("there is one");
+    let whole = fs::read(&segment).expect("readable");
+    let mut lost = 0;
+    for at in (64..whole.len()).step_by(11) {
+        restore(&bench.options.data_dir, &image);
+        let mut changed = whole.clone();
+        changed[at] ^= 1 << (at % 8);
+        fs::write(&segment, changed).expect("written");
+        bench.restart().await;
+        let mut left: Vec<_> = bench.pop("quiet", 5).await;
+        left.extend(bench.pop("quiet", 99).await);
+        assert!(texts.len() - left.len() <= 1, "byte {at}: {} of {} came", left.len(), texts.len());
+        assert!(left.iter().is_sorted_by_key(|text| texts.iter().position(|whole| whole == text)), "byte {at}");
+        assert!(left.iter().all(|text| texts.contains(&text.as_str())), "byte {at}: {left:?}");
+        lost += texts.len() - left.len();
+        // What was lost is lost once, and nothing else stops.
+        bench.publish("quiet", &["after"]).await;
+        assert_eq!(bench.pop("quiet", 9).await, ["after"], "byte {at}");
+        bench.engine.take().expect("open").close().await;
+    }
+    assert!(lost > 100, "{lost} messages were hit");
+}
+
+#[tokio::test]
+async fn a_segment_in_which_something_was_damaged_is_set_aside_when_it_is_not_needed_any_more() {
+    let mut bench = with_a_checkpoint(&["first", "second"]).await;
+    let segment = files(&bench, "segments").into_iter().find(|path| path.extension().is_some_and(|e| e == "seg"));
+    let segment = segment.expect("there is one");
+    let mut changed = fs::read(&segment).expect("readable");
+    changed[64 + 41] ^= 1;
+    fs::write(&segment, &changed).expect("written");
+    bench.restart().await;
+    assert_eq!(bench.pop("quiet", 9).await, ["second"]);
+    churn(&bench, "busy").await;
+    bench.engine.take().expect("open").close().await;
+    assert!(!segment.exists());
+    assert_eq!(fs::read(segment.with_extension("damaged")).expect("set aside"), changed);
+}
+
+#[tokio::test]
+async fn a_backlog_that_is_not_in_memory_is_delivered_in_order_whatever_the_batch() {
+    let mut bench = bench().await;
+    bench.register("s", &["t"]).await.expect("registered");
+    let text = "x".repeat(2000);
+    for n in 0..3000 {
+        bench.publish("t", &[&format!("{n} {text}")]).await;
+    }
+    bench.restart().await;
+    assert!(disk_bytes(&bench) > 6_000_000, "it is on the disk");
+    let mut next = [0, 0];
+    for max in [1, 7, 64, 500].into_iter().cycle() {
+        for (queue, next) in ["t", "t.s"].into_iter().zip(&mut next) {
+            let mode = if max == 7 { AckMode::Lease(LEASE) } else { AckMode::AtOnce };
+            let got = bench.receive(queue, max, Duration::ZERO, mode).await;
+            let is_done = *next == 3000;
+            assert_eq!(got.is_empty(), is_done, "{next}");
+            assert!(got.len() == max.min(3000 - *next) || max > 64, "{} of {max} at {next}", got.len());
+            for (text, n) in texts(&got).iter().zip(*next..) {
+                assert!(text.starts_with(&format!("{n} ")), "{} instead of {n}", &text[..9]);
+            }
+            *next += got.len();
+        }
+        if next == [3000, 3000] {
+            break;
+        }
+    }
+    // Those that were leased come again, from all over the disk.
+    bench.advance(LEASE);
+    let again = bench.receive("t", 999, Duration::ZERO, AckMode::AtOnce).await;
+    assert!(!again.is_empty() && again.iter().all(|delivery| delivery.attempt.0 == 2));
+}
+
+#[tokio::test]
+async fn a_receive_that_waits_for_the_disk_and_one_that_waits_for_a_message_are_both_served() {
+    let mut bench = with_a_checkpoint(&["1", "2", "3"]).await;
+    bench.restart().await;
+    let receive = |wait| bench.receive("quiet", 1, wait, AckMode::AtOnce);
+    let long = Duration::from_secs(3600);
+    let (a, b, c, d) = tokio::join!(receive(Duration::ZERO), receive(long), receive(long), receive(Duration::ZERO));
+    let got: Vec<_> = [a, b, c, d].iter().flat_map(|deliveries| texts(deliveries)).collect();
+    assert_eq!(got, ["1", "2", "3"]);
+}
+
+/// Every file of a directory with its bytes.
+fn image_of(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut image = Vec::new();
+    for entry in fs::read_dir(dir).expect("listed") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            image.extend(image_of(&path));
+        } else {
+            let bytes = fs::read(&path).expect("readable");
+            image.push((path, bytes));
+        }
+    }
+    image
+}
+
+/// Makes the directory what it was.
+fn restore(dir: &Path, image: &[(PathBuf, Vec<u8>)]) {
+    for (path, _) in image_of(dir) {
+        fs::remove_file(path).expect("removed");
+    }
+    for (path, bytes) in image {
+        fs::write(path, bytes).expect("written");
+    }
 }
 
 #[tokio::test]
@@ -171,6 +324,37 @@ async fn what_an_unfinished_checkpoint_left_is_removed() {
     // A checkpoint that is under way has a file of that name; none is under way when the engine has ended.
     bench.engine.take().expect("open").close().await;
     assert!(!bench.options.data_dir.join("MANIFEST.tmp").exists());
+}
+
+#[tokio::test]
+async fn delayed_messages_of_many_blocks_are_found_when_they_are_due() {
+    let mut bench = bench().await;
+    let text = |n: usize| format!("{n} {}", "x".repeat(9000));
+    for n in 0..40 {
+        let later = Draft { due: Due::After(LEASE), ..draft(&text(n)) };
+        bench.publish_one("t", later).await.expect("stored");
+    }
+    churn(&bench, "busy").await;
+    bench.restart().await;
+    // They are moved among the others by the next checkpoint.
+    bench.advance(LEASE);
+    churn(&bench, "busy").await;
+    for n in 0..40 {
+        let got = bench.pop("t", 1).await;
+        assert!(got.len() == 1 && got[0].starts_with(&format!("{n} ")), "{n}: {} messages", got.len());
+    }
+}
+
+#[tokio::test]
+async fn the_bound_of_topics_counts_those_of_the_checkpoint() {
+    let mut bench = bench().await;
+    bench.options.limits.topics_max = 2;
+    bench.restart().await;
+    bench.publish("quiet", &["stays"]).await;
+    churn(&bench, "busy").await;
+    bench.restart().await;
+    assert!(matches!(bench.publish_one("third", draft("x")).await, Err(EngineError::Full { .. })));
+    bench.publish("quiet", &["stays, too"]).await;
 }
 
 /// A store without a commit thread.
@@ -197,21 +381,26 @@ impl Bare {
         Self { journal, checkpoints, state }
     }
 
-    fn publish(&mut self, texts: &[&str]) {
+    fn publish(&mut self, topic: &str, texts: &[&str]) {
         let mut frame = FrameBuf::new();
         let now = Timestamp::from_millis(1_800_000_000_000);
-        let mut step = Step { state: &mut self.state, frame: &mut frame, now, topics_max: 9, dedup_ids_max: 9 };
+        let mut blocks = BlockCache::default();
+        let (state, frame, blocks) = (&mut self.state, &mut frame, &mut blocks);
+        let mut step = Step { state, frame, blocks, now, limits: Limits::default() };
         let later = Draft { due: Due::After(Duration::from_secs(9)), ..draft("later") };
-        let drafts = texts.iter().map(|text| draft(text)).chain([later]);
-        step.publish(name("t"), drafts.map(|d| Sealed::new(d, Duration::ZERO)).collect()).expect("stored");
+        let once = Draft { dedup_id: Some(texts.concat()), ..draft("once") };
+        let drafts = texts.iter().map(|text| draft(text)).chain([later, once]);
+        step.publish(name(topic), drafts.map(|d| Sealed::new(d, Duration::from_secs(60))).collect()).expect("stored");
         let end = self.journal.end();
-        self.journal.append(&mut frame, end).expect("appended");
+        self.journal.append(frame, end).expect("appended");
     }
 
     fn checkpoint(&mut self) -> io::Result<()> {
         match self.checkpoints.begin(&mut self.state, self.journal.end()).run() {
             Ok(written) => {
-                let position = self.checkpoints.finish(&mut self.state, written);
+                let (position, removal) = self.checkpoints.finish(&mut self.state, written);
+                removal.run();
+                assert_eq!(self.state.recent_bytes(), 0, "all of it stands in segments");
                 self.journal.trim(position)
             }
             Err(failed) => {
@@ -229,6 +418,9 @@ fn a_checkpoint_may_fail_at_any_call_and_the_next_one_makes_up_for_it() {
         (Op::Write, ".seg"),
         (Op::Sync, ".seg"),
         (Op::SyncDir, "segments"),
+        (Op::Create, ".ids"),
+        (Op::Write, ".ids"),
+        (Op::Sync, ".ids"),
         (Op::Create, "MANIFEST.tmp"),
         (Op::Write, "MANIFEST.tmp"),
         (Op::Sync, "MANIFEST.tmp"),
@@ -243,14 +435,15 @@ fn a_checkpoint_may_fail_at_any_call_and_the_next_one_makes_up_for_it() {
             let disk = FaultDisk::new(RealDisk);
             let case = format!("{op:?} {name_end}");
             let mut bare = Bare::open(&dir, &disk);
-            bare.publish(&["a", "b"]);
+            bare.publish("t", &["a", "b"]);
             bare.checkpoint().expect("nothing fails yet");
-            bare.publish(&["c"]);
+            bare.publish("t", &["c"]);
             let outcome = Outcome::Error(io::ErrorKind::StorageFull);
             disk.set(Fault { op, name_end, nth: 1, outcome, times: Times::Once });
             assert!(bare.checkpoint().is_err(), "{case}");
             disk.heal();
-            bare.publish(&["d"]);
+            // Elsewhere, so that nothing but the failure makes the next one write what this one did not.
+            bare.publish("u", &["d"]);
             let digest = bare.state.digest();
             if restarts_before_the_next {
                 drop(bare);
@@ -261,7 +454,7 @@ fn a_checkpoint_may_fail_at_any_call_and_the_next_one_makes_up_for_it() {
             drop(bare);
             let mut bare = Bare::open(&dir, &disk);
             assert_eq!(bare.state.digest(), digest, "{case}");
-            bare.publish(&["e"]);
+            bare.publish("t", &["e"]);
             bare.checkpoint().expect("nothing fails any more");
             let digest = bare.state.digest();
             drop(bare);

@@ -12,19 +12,26 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{AckMode, Draft, draft, name};
+use super::{AckMode, Draft, contents, draft, name};
 use crate::{
     engine::{
-        OpenError,
+        Limits, OpenError,
         checkpoint::CheckpointStore,
-        disk::sim::{Dice, Lies, SimDisk, World},
+        disk::{
+            RealDisk,
+            sim::{Dice, Lies, SimDisk, World},
+        },
         journal::{
             FrameBuf, Journal as _, RecordIter,
-            file::{self, FileJournal},
+            file::{
+                self, FileJournal,
+                seeded::{self, Mistake},
+            },
         },
+        reading::BlockCache,
         sealed::Sealed,
         state::State,
-        verbs::Step,
+        verbs::{Fill, Next, Received, Step},
     },
     model::{AckId, Due, Timestamp},
 };
@@ -32,6 +39,8 @@ use crate::{
 const DIR: &str = "store";
 /// Files so small that every life fills some: a header and seven pages.
 const FILE_BYTES: u64 = 32 << 10;
+/// Segments so small that a checkpoint makes several.
+const SEGMENT_BYTES: u64 = 8 << 10;
 /// Frames of one life, at most; enough for checkpoints.
 const FRAMES_PER_LIFE: usize = 30;
 const LIVES_PER_RUN: usize = 4;
@@ -46,23 +55,33 @@ struct Life {
     journal: FileJournal,
     checkpoints: CheckpointStore,
     state: State,
+    blocks: BlockCache,
 }
 
-fn recover(disk: &SimDisk) -> Result<Life, OpenError> {
+fn recover(disk: &SimDisk) -> Result<Life, String> {
     let options = file::Options { file_bytes: FILE_BYTES };
-    let mut journal = FileJournal::open(Path::new(DIR), options, Arc::new(disk.clone()))?;
+    let text = |error: OpenError| error.to_string();
+    let opened = FileJournal::open(Path::new(DIR), options, Arc::new(disk.clone()));
+    let mut journal = opened.map_err(|e| text(e.into()))?;
     let store = journal.store_uuid();
-    let (checkpoints, mut state, position) = CheckpointStore::open(Arc::new(disk.clone()), Path::new(DIR), store)?;
-    journal.read(position, &mut |_, records| {
+    let opened = CheckpointStore::open(Arc::new(disk.clone()), Path::new(DIR), store);
+    let (checkpoints, mut state, position) = opened.map_err(|e| text(e.into()))?;
+    let mut unfit = None;
+    let read = journal.read(position, &mut |_, records| {
         for record in RecordIter::new(records) {
             let (time, record) = record.expect("the records of a whole frame can be read");
-            state.apply(time, record).expect("what was once applied can be applied again");
+            unfit = unfit.take().or(state.apply(time, record).err());
         }
         Ok(())
-    })?;
+    });
+    read.map_err(|e| text(e.into()))?;
+    if let Some(unfit) = unfit {
+        return Err(unfit.to_string());
+    }
     journal.settle();
     journal.hold();
-    Ok(Life { journal, checkpoints, state })
+    let checkpoints = checkpoints.with_segment_bytes(SEGMENT_BYTES);
+    Ok(Life { journal, checkpoints, state, blocks: BlockCache::default() })
 }
 
 /// What is known of the store's past: the digest after each frame, and how many of them are acknowledged.
@@ -90,9 +109,18 @@ enum Bug {
     NoFolderSync,
     /// The journal is cut off before the checkpoint that covers it is written.
     TrimBeforeCheckpoint,
+    /// In the journal itself.
+    Journal(Mistake),
 }
 
 impl Bug {
+    fn mistake(self) -> Option<Mistake> {
+        match self {
+            Self::Journal(mistake) => Some(mistake),
+            _ => None,
+        }
+    }
+
     fn lies(self) -> Lies {
         Lies { syncs: self == Self::AckBeforeSync, folder_syncs: self == Self::NoFolderSync }
     }
@@ -100,7 +128,8 @@ impl Bug {
 
 impl Run {
     fn new(seed: u64, bug: Bug) -> Self {
-        let past = Past { digests: vec![State::default().digest()], acknowledged: 0 };
+        let empty = contents::digest(&State::default(), &RealDisk, Path::new(DIR)).expect("nothing is missing");
+        let past = Past { digests: vec![empty], acknowledged: 0 };
         Self { dice: Dice::new(seed), past, images: 0, checkpoints: 0, bug }
     }
 
@@ -111,7 +140,7 @@ impl Run {
         for life in 0..LIVES_PER_RUN {
             disk.note(self.past.acknowledged);
             let mut open = recover(&disk).map_err(|e| format!("life {life}: {e}"))?;
-            let at = self.find(&open.state, self.past.acknowledged).map_err(|e| format!("life {life}: {e}"))?;
+            let at = self.find(&disk, &open.state, self.past.acknowledged).map_err(|e| format!("life {life}: {e}"))?;
             // What was read is durable now, and what came after it never was.
             self.past.digests.truncate(at + 1);
             self.past.acknowledged = at;
@@ -133,19 +162,19 @@ impl Run {
 
     /// Some frames of random requests.
     fn work(&mut self, disk: &SimDisk, open: &mut Life) -> Result<(), String> {
-        let Life { journal, checkpoints, state } = open;
+        let Life { journal, checkpoints, state, blocks } = open;
         let mut frame = FrameBuf::new();
         let mut leases = Vec::new();
         let mut now = state.time.max(Timestamp::from_millis(1_800_000_000_000));
         for _ in 0..1 + self.dice.below(FRAMES_PER_LIFE) {
             now = now.after(Duration::from_secs(self.dice.roll() % 20));
             for _ in 0..1 + self.dice.below(4) {
-                self.request(state, &mut frame, now, &mut leases);
+                self.request(disk, (state, &mut frame, blocks), now, &mut leases);
             }
             if frame.is_empty() {
                 continue;
             }
-            self.past.digests.push(state.digest());
+            self.past.digests.push(contents::digest(state, disk, Path::new(DIR))?);
             let end = journal.end();
             journal.append(&mut frame, end).map_err(|e| e.to_string())?;
             journal.settle();
@@ -163,7 +192,8 @@ impl Run {
                     journal.settle();
                 }
                 let written = job.run().map_err(|failed| failed.error.to_string())?;
-                let position = checkpoints.finish(state, written);
+                let (position, removal) = checkpoints.finish(state, written);
+                removal.run();
                 journal.trim(position).map_err(|e| e.to_string())?;
                 journal.settle();
             }
@@ -171,12 +201,18 @@ impl Run {
         Ok(())
     }
 
-    fn request(&mut self, state: &mut State, frame: &mut FrameBuf, now: Timestamp, leases: &mut Vec<AckId>) {
+    fn request(
+        &mut self,
+        disk: &SimDisk,
+        (state, frame, blocks): (&mut State, &mut FrameBuf, &mut BlockCache),
+        now: Timestamp,
+        leases: &mut Vec<AckId>,
+    ) {
         let topic = name(["a", "b"][self.dice.below(2)]);
         let size = [10, 600, 5000][self.dice.below(3)];
         let text = "x".repeat(self.dice.below(size));
         let choice = self.dice.below(8);
-        let mut step = Step { state, frame, now, topics_max: 10, dedup_ids_max: 100 };
+        let mut step = Step { state, frame, blocks, now, limits: Limits::default() };
         step.tick();
         let publish = |draft: Draft| vec![Sealed::new(draft, WINDOW)];
         match choice {
@@ -193,7 +229,14 @@ impl Run {
             5 | 6 => {
                 let mode = if choice == 5 { AckMode::AtOnce } else { AckMode::Lease(Duration::from_secs(30)) };
                 let queue = step.queue_for(&topic, None).expect("there is room for two topics");
-                let deliveries = step.receive(queue, 2, mode);
+                let deliveries = loop {
+                    match step.receive(queue, 2, mode, Fill::Whole) {
+                        Received { deliveries, next: Next::Missing(blocks) } if deliveries.is_empty() => {
+                            blocks.iter().for_each(|block| contents::load(step.blocks, block, disk, Path::new(DIR)));
+                        }
+                        received => break received.deliveries,
+                    }
+                };
                 leases.extend(deliveries.iter().filter_map(|d| Some(d.lease.as_ref()?.ack_id)));
             }
             _ => drop(leases.pop().map(|id| step.ack(&topic, &[Some(id)]))),
@@ -220,12 +263,12 @@ impl Run {
 
     fn recovered(&self, disk: &SimDisk, at_least: usize) -> Result<usize, String> {
         let life = recover(disk).map_err(|e| format!("a crash is taken for damage: {e}"))?;
-        self.find(&life.state, at_least)
+        self.find(disk, &life.state, at_least)
     }
 
     /// After which frame the state was like this; an error if that is before `at_least`, or never.
-    fn find(&self, state: &State, at_least: usize) -> Result<usize, String> {
-        let digest = state.digest();
+    fn find(&self, disk: &SimDisk, state: &State, at_least: usize) -> Result<usize, String> {
+        let digest = contents::digest(state, disk, Path::new(DIR))?;
         let found = self.past.digests.iter().rposition(|d| *d == digest);
         let found = found.ok_or("the recovered state never was")?;
         if found < at_least {
@@ -238,12 +281,14 @@ impl Run {
 /// Runs until that many images were looked at.
 fn hunt(images: u64, bug: Bug) -> Result<(u64, u64), String> {
     let (first, mut seen, mut checkpoints) = (setting("CAMPANILE_CRASH_SEED", 1), 0, 0);
+    seeded::make(bug.mistake());
     for seed in first.. {
         if seen >= images {
             break;
         }
         let mut run = Run::new(seed, bug);
-        run.live(2).map_err(|problem| format!("CAMPANILE_CRASH_SEED={seed}: {problem}"))?;
+        let lived = run.live(2);
+        lived.map_err(|problem| format!("CAMPANILE_CRASH_SEED={seed}, image {}: {problem}", seen + run.images))?;
         seen += run.images;
         checkpoints += run.checkpoints;
     }
@@ -277,6 +322,20 @@ fn a_folder_that_is_not_synced_is_caught() {
 #[test]
 fn a_journal_that_is_cut_off_before_its_checkpoint_is_caught() {
     let violation = hunt(20_000, Bug::TrimBeforeCheckpoint);
+    assert!(violation.is_err(), "{violation:?}");
+}
+
+#[test]
+fn a_start_that_appends_behind_a_torn_frame_is_caught() {
+    let violation = hunt(20_000, Bug::Journal(Mistake::AppendsBehindTear));
+    assert!(violation.is_err(), "{violation:?}");
+}
+
+/// The position is a second tie of a frame to its place, so it is left out with the file's id and salt: with one of
+/// them alone nothing goes wrong.
+#[test]
+fn a_checksum_without_the_files_id_is_caught() {
+    let violation = hunt(20_000, Bug::Journal(Mistake::ForgetsLives));
     assert!(violation.is_err(), "{violation:?}");
 }
 

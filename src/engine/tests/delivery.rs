@@ -5,9 +5,27 @@ use std::{future::Future as _, time::Duration};
 use super::{AckMode, Acked, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{engine::EngineError, model::Attempt};
 
-#[tokio::test]
-async fn a_queue_is_first_in_first_out_across_a_restart() {
-    let mut bench = Bench::new();
+over_both! {
+    a_topics_own_queue_gets_what_others_hold_or_were_given_back,
+    a_queue_is_first_in_first_out_across_a_restart,
+    each_service_gets_every_message_and_its_instances_compete,
+    the_first_queue_gets_what_was_kept_and_later_ones_what_comes,
+    the_inbox_of_a_service_takes_direct_messages,
+    a_message_is_with_one_consumer_and_comes_back_in_its_place,
+    what_is_ready_and_what_is_held_is_counted,
+    what_one_queue_is_done_with_stays_for_the_other_that_holds_it,
+    leases_and_attempts_survive_a_restart,
+    acks_of_another_queue_or_of_none_do_nothing,
+    a_waiting_receive_is_woken_by_the_next_message_first_come_first_served,
+    a_receive_that_was_dropped_takes_nothing,
+    a_leased_message_whose_client_left_comes_back_at_once,
+    a_wait_ends_empty_when_its_time_is_over,
+    an_answer_is_bounded_in_bytes,
+    a_batch_that_does_not_fit_a_frame_is_refused_whole,
+    an_engine_that_is_closed_refuses_and_hangs_nobody,
+}
+
+async fn a_queue_is_first_in_first_out_across_a_restart(mut bench: Bench) {
     bench.publish("t", &["a", "b"]).await;
     bench.publish("t", &["c", "d"]).await;
     assert_eq!(bench.pop("t", 1).await, ["a"]);
@@ -18,9 +36,7 @@ async fn a_queue_is_first_in_first_out_across_a_restart() {
     assert_eq!(bench.pop("t", 10).await, [] as [&str; 0]);
 }
 
-#[tokio::test]
-async fn each_service_gets_every_message_and_its_instances_compete() {
-    let bench = Bench::new();
+async fn each_service_gets_every_message_and_its_instances_compete(bench: Bench) {
     bench.register("billing", &["order.created"]).await.expect("registered");
     bench.register("mail", &["order.created"]).await.expect("registered");
     let published = bench.publish("order.created", &["1", "2", "3"]).await;
@@ -31,9 +47,7 @@ async fn each_service_gets_every_message_and_its_instances_compete() {
     assert_eq!(bench.pop("order.created.mail", 9).await, ["1", "2", "3"]);
 }
 
-#[tokio::test]
-async fn the_first_queue_gets_what_was_kept_and_later_ones_what_comes() {
-    let bench = Bench::new();
+async fn the_first_queue_gets_what_was_kept_and_later_ones_what_comes(bench: Bench) {
     assert_eq!(bench.publish("t", &["early"]).await.delivered_to(), 1);
     bench.register("first", &["t"]).await.expect("registered");
     bench.register("second", &["t"]).await.expect("registered");
@@ -44,17 +58,13 @@ async fn the_first_queue_gets_what_was_kept_and_later_ones_what_comes() {
     assert_eq!(bench.pop("t.first", 9).await, ["early", "late"]);
 }
 
-#[tokio::test]
-async fn the_inbox_of_a_service_takes_direct_messages() {
-    let bench = Bench::new();
+async fn the_inbox_of_a_service_takes_direct_messages(bench: Bench) {
     assert_eq!(bench.register("billing", &[]).await, Ok(vec!["billing".to_owned()]));
     bench.publish("billing", &["for you"]).await;
     assert_eq!(bench.pop("billing", 9).await, ["for you"]);
 }
 
-#[tokio::test]
-async fn a_message_is_with_one_consumer_and_comes_back_in_its_place() {
-    let bench = Bench::new();
+async fn a_message_is_with_one_consumer_and_comes_back_in_its_place(bench: Bench) {
     bench.publish("t", &["a", "b", "c"]).await;
     let a = bench.lease("t").await.expect("a");
     let b = bench.lease("t").await.expect("b");
@@ -70,9 +80,37 @@ async fn a_message_is_with_one_consumer_and_comes_back_in_its_place() {
     assert_eq!(bench.pop("t", 9).await, ["c"]);
 }
 
-#[tokio::test]
-async fn leases_and_attempts_survive_a_restart() {
-    let mut bench = Bench::new();
+async fn what_is_ready_and_what_is_held_is_counted(bench: Bench) {
+    let counts = async || {
+        let statistics = bench.engine().statistics().await.expect("counted");
+        let queue = statistics.queues.iter().find(|queue| queue.name == name("t")).expect("it is there");
+        (queue.ready, queue.leased)
+    };
+    assert!(bench.lease("t").await.is_none());
+    assert_eq!(counts().await, (0, 0));
+    bench.publish("t", &["a", "b", "c", "d", "e"]).await;
+    assert_eq!(counts().await, (5, 0));
+    for _ in 0..3 {
+        bench.lease("t").await.expect("there is one");
+    }
+    assert_eq!(counts().await, (2, 3));
+    // Three come back; they count beside those that were never handed out.
+    bench.advance(LEASE);
+    bench.lease("t").await.expect("there is one");
+    assert_eq!(counts().await, (4, 1));
+}
+
+async fn what_one_queue_is_done_with_stays_for_the_other_that_holds_it(bench: Bench) {
+    bench.register("a", &["t"]).await.expect("registered");
+    bench.register("b", &["t"]).await.expect("registered");
+    bench.publish("t", &["for both"]).await;
+    bench.lease("t.a").await.expect("there is one");
+    assert_eq!(bench.pop("t.b", 1).await, ["for both"]);
+    bench.advance(LEASE);
+    assert_eq!(bench.pop("t.a", 1).await, ["for both"]);
+}
+
+async fn leases_and_attempts_survive_a_restart(mut bench: Bench) {
     bench.publish("t", &["a"]).await;
     let first = bench.lease("t").await.expect("a");
     bench.restart().await;
@@ -88,9 +126,7 @@ async fn leases_and_attempts_survive_a_restart() {
     assert!(bench.lease("t").await.is_none());
 }
 
-#[tokio::test]
-async fn acks_of_another_queue_or_of_none_do_nothing() {
-    let bench = Bench::new();
+async fn acks_of_another_queue_or_of_none_do_nothing(bench: Bench) {
     bench.publish("t", &["a"]).await;
     bench.publish("other", &["b"]).await;
     let a = bench.lease("t").await.expect("a");
@@ -102,9 +138,7 @@ async fn acks_of_another_queue_or_of_none_do_nothing() {
     assert_eq!(missing, Err(EngineError::NoSuchQueue { name: "nowhere".into() }));
 }
 
-#[tokio::test]
-async fn a_waiting_receive_is_woken_by_the_next_message_first_come_first_served() {
-    let bench = Bench::new();
+async fn a_waiting_receive_is_woken_by_the_next_message_first_come_first_served(bench: Bench) {
     bench.publish("t", &["x"]).await;
     assert_eq!(bench.pop("t", 1).await, ["x"]);
     let wait = Duration::from_secs(60);
@@ -121,18 +155,14 @@ async fn a_waiting_receive_is_woken_by_the_next_message_first_come_first_served(
     assert_eq!((texts(&first), texts(&second)), (vec!["a".to_owned()], vec!["b".to_owned(), "c".to_owned()]));
 }
 
-#[tokio::test]
-async fn a_receive_that_was_dropped_takes_nothing() {
-    let bench = Bench::new();
+async fn a_receive_that_was_dropped_takes_nothing(bench: Bench) {
     let waiting = bench.receive("t", 1, Duration::from_secs(60), AckMode::AtOnce);
     assert!(tokio::time::timeout(Duration::from_millis(20), waiting).await.is_err());
     bench.publish("t", &["a"]).await;
     assert_eq!(bench.pop("t", 1).await, ["a"]);
 }
 
-#[tokio::test]
-async fn a_leased_message_whose_client_left_comes_back_at_once() {
-    let bench = Bench::new();
+async fn a_leased_message_whose_client_left_comes_back_at_once(bench: Bench) {
     bench.publish("t", &["a"]).await;
     // Dropped after the request is in, before or after it is carried out.
     for _ in 0..50 {
@@ -152,9 +182,7 @@ async fn a_leased_message_whose_client_left_comes_back_at_once() {
     assert_eq!(texts(&back), ["a"]);
 }
 
-#[tokio::test]
-async fn a_wait_ends_empty_when_its_time_is_over() {
-    let bench = Bench::new();
+async fn a_wait_ends_empty_when_its_time_is_over(bench: Bench) {
     let wait = bench.receive("t", 1, Duration::from_secs(60), AckMode::AtOnce);
     let advance = async {
         while bench.engine().statistics().await.expect("counted").waiting < 1 {
@@ -166,9 +194,7 @@ async fn a_wait_ends_empty_when_its_time_is_over() {
     assert!(deliveries.is_empty());
 }
 
-#[tokio::test]
-async fn an_answer_is_bounded_in_bytes() {
-    let mut bench = Bench::new();
+async fn an_answer_is_bounded_in_bytes(mut bench: Bench) {
     bench.options.journal_file_bytes = 64 << 20;
     bench.restart().await;
     let large = "x".repeat(6 << 20);
@@ -179,18 +205,14 @@ async fn an_answer_is_bounded_in_bytes() {
     assert_eq!(bench.pop("t", 9).await.len(), 1);
 }
 
-#[tokio::test]
-async fn a_batch_that_does_not_fit_a_frame_is_refused_whole() {
-    let bench = Bench::new();
+async fn a_batch_that_does_not_fit_a_frame_is_refused_whole(bench: Bench) {
     let drafts = vec![draft(&"x".repeat(200_000)); 3];
     let refused = bench.engine().publish(name("t"), drafts).await;
     assert!(matches!(refused, Err(EngineError::MessageTooLarge { .. })), "{refused:?}");
     assert_eq!(bench.pop("t", 9).await.len(), 0);
 }
 
-#[tokio::test]
-async fn an_engine_that_is_closed_refuses_and_hangs_nobody() {
-    let bench = Bench::new();
+async fn an_engine_that_is_closed_refuses_and_hangs_nobody(bench: Bench) {
     let waiting = bench.receive("t", 1, Duration::from_secs(60), AckMode::AtOnce);
     let close = async {
         while bench.engine().statistics().await.expect("counted").waiting < 1 {
@@ -201,4 +223,20 @@ async fn an_engine_that_is_closed_refuses_and_hangs_nobody() {
     let (deliveries, ()) = tokio::join!(biased; waiting, close);
     assert!(deliveries.is_empty());
     assert_eq!(bench.publish_one("t", draft("late")).await, Err(EngineError::Stopped));
+}
+
+async fn a_topics_own_queue_gets_what_others_hold_or_were_given_back(bench: Bench) {
+    bench.register("s", &["t"]).await.expect("registered");
+    bench.publish("t", &["held", "done", "given back", "done too", "to come"]).await;
+    let held = bench.lease("t.s").await.expect("the first");
+    assert_eq!(bench.pop("t.s", 1).await, ["done"]);
+    bench.lease("t.s").await.expect("the third");
+    assert_eq!(bench.pop("t.s", 1).await, ["done too"]);
+    bench.advance(LEASE / 2);
+    assert_eq!(bench.ack("t.s", ack_id(&held)).await, Acked::Acked);
+    bench.advance(LEASE / 2);
+    let held = bench.lease("t.s").await.expect("the third again");
+    assert_eq!(held.attempt, Attempt(2));
+    bench.publish("t", &["new"]).await;
+    assert_eq!(bench.pop("t", 9).await, ["given back", "to come", "new"]);
 }

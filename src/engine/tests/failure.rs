@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use super::{AckMode, Clock, Timestamp, draft, name, texts};
 use crate::engine::{
     Engine, EngineError, Options, Receive,
-    disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
+    disk::{DiskSpace, Fault, FaultDisk, Op, Outcome, RealDisk, Times},
     journal::{
         MemoryJournal, NextAppend,
         file::{self, FileJournal},
@@ -150,4 +150,32 @@ async fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
         }
     }
     assert!(failures > 50, "only {failures} faults hit an append");
+}
+
+#[tokio::test]
+async fn while_the_disk_is_nearly_full_publishes_are_refused_and_consumers_go_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let disk = FaultDisk::new(RealDisk);
+    let options = Options {
+        disk: Arc::new(disk.clone()),
+        free_bytes_min: 1000,
+        journal_file_bytes: 1 << 20,
+        ..Options::new(dir.path().join("store"))
+    };
+    let engine = Engine::open(options).expect("opens");
+    publish(&engine, "stored").await.expect("there is room");
+    let refused = async || publish(&engine, "x").await.err();
+    disk.pretend(Some(DiskSpace { free: 999, total: 1 << 30 }));
+    while engine.storage_low().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(refused().await, Some(EngineError::StorageFull { free_bytes: 999, reserve_bytes: 1000 }));
+    engine.register(name("s"), vec![name("other")]).await.expect("registered");
+    assert_eq!(pop_all(&engine).await, ["stored"]);
+    // A little more is not enough, lest it be refused and taken by turns.
+    disk.pretend(Some(DiskSpace { free: 1100, total: 1 << 30 }));
+    while engine.storage_low().is_some() {
+        tokio::task::yield_now().await;
+    }
+    publish(&engine, "again").await.expect("there is room");
 }

@@ -1,20 +1,46 @@
-//! The engine through its public face, over a real directory, with the clock moved instead of waited for.
+//! The engine through its public face, over a real directory or a journal in memory, with the clock moved instead of
+//! waited for.
+
+/// Runs each of the tests over both journals: the one in files, and the one in memory.
+macro_rules! over_both {
+    ($($test:ident),* $(,)?) => {
+        mod over_files {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Bench::new()).await;
+            })*
+        }
+        mod over_memory {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Bench::in_memory()).await;
+            })*
+        }
+    };
+}
 
 mod checkpoints;
+mod contents;
 mod crash;
+mod decoders;
 mod delivery;
 mod failure;
+mod faults;
+mod formats;
 mod import;
 mod model;
 mod names;
+mod pressure;
 mod records;
+#[cfg(campanile_shuttle)]
+mod schedules;
 mod time;
 
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{AckMode, Acked, Clock, Engine, EngineError, Options, Published, Receive};
+use super::{AckMode, Acked, Clock, Engine, EngineError, Options, Published, Receive, journal::MemoryJournal};
 use crate::model::{AckId, Delivery, Draft, Name, Timestamp};
 
 /// An engine over a directory of its own, which can be restarted.
@@ -22,6 +48,8 @@ struct Bench {
     _dir: TempDir,
     options: Options,
     engine: Option<Engine>,
+    /// The journal, if it is not in files.
+    memory: Option<MemoryJournal>,
 }
 
 impl Bench {
@@ -31,7 +59,22 @@ impl Bench {
         options.journal_file_bytes = 1 << 20;
         options.clock = Clock::standing_at(Timestamp::from_millis(1_800_000_000_000));
         let engine = Some(Engine::open(options.clone()).expect("a new store opens"));
-        Self { _dir: dir, options, engine }
+        Self { _dir: dir, options, engine, memory: None }
+    }
+
+    fn in_memory() -> Self {
+        let mut bench = Self { memory: Some(MemoryJournal::new()), ..Self::new() };
+        bench.engine = Some(bench.open());
+        bench
+    }
+
+    fn open(&self) -> Engine {
+        match &self.memory {
+            None => Engine::open(self.options.clone()).expect("the store opens again"),
+            Some(journal) => {
+                Engine::over(Box::new(journal.clone()), self.options.clone()).expect("frames that an engine wrote")
+            }
+        }
     }
 
     fn engine(&self) -> &Engine {
@@ -43,7 +86,7 @@ impl Bench {
         if let Some(engine) = self.engine.take() {
             engine.close().await;
         }
-        self.engine = Some(Engine::open(self.options.clone()).expect("the store opens again"));
+        self.engine = Some(self.open());
     }
 
     fn advance(&self, by: Duration) {

@@ -4,8 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{AckMode, Acked, Bench, LEASE, ack_id, texts};
-use crate::model::{AckId, Draft, Due};
+use super::{AckMode, Acked, Bench, Engine, LEASE, Receive, ack_id, texts};
+use crate::{
+    engine::{
+        journal::{Journal as _, MemoryJournal, Position, RecordIter},
+        state::State,
+    },
+    model::{AckId, Draft, Due},
+};
 
 /// One thing a client, an operator or time does.
 #[derive(Debug, Clone)]
@@ -13,6 +19,7 @@ enum Op {
     Publish { topic: usize, count: usize },
     Delay { topic: usize, seconds: u64 },
     Expiring { topic: usize, seconds: u64 },
+    Once { topic: usize, id: usize },
     Register { service: usize, topic: usize },
     Pop { queue: usize, max: usize },
     Lease { queue: usize },
@@ -26,6 +33,7 @@ fn an_op() -> impl Strategy<Value = Op> {
         4 => (0..2_usize, 1..4_usize).prop_map(|(topic, count)| Op::Publish { topic, count }),
         1 => (0..2_usize, 1..40_u64).prop_map(|(topic, seconds)| Op::Delay { topic, seconds }),
         1 => (0..2_usize, 1..40_u64).prop_map(|(topic, seconds)| Op::Expiring { topic, seconds }),
+        1 => (0..2_usize, 0..3_usize).prop_map(|(topic, id)| Op::Once { topic, id }),
         1 => (0..2_usize, 0..2_usize).prop_map(|(service, topic)| Op::Register { service, topic }),
         3 => (0..6_usize, 1..4_usize).prop_map(|(queue, max)| Op::Pop { queue, max }),
         3 => (0..6_usize).prop_map(|queue| Op::Lease { queue }),
@@ -56,6 +64,8 @@ struct Model {
     /// Due, order of publishing, topic, text.
     delayed: Vec<(u64, usize, usize, usize)>,
     texts: Vec<usize>,
+    /// Until when a dedup id of a topic is remembered.
+    once: BTreeMap<(usize, usize), u64>,
 }
 
 impl Model {
@@ -166,8 +176,41 @@ async fn lease(
     Ok(())
 }
 
-async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
-    let (mut bench, mut model) = (Bench::new(), Model::default());
+/// The digest of what the frames of a journal amount to when another engine applies them.
+fn applied_elsewhere(journal: &MemoryJournal) -> u64 {
+    let mut state = State::default();
+    let read = journal.clone().read(Position::START, &mut |_, records| {
+        for record in RecordIter::new(records) {
+            let (time, record) = record.expect("whole");
+            state.apply(time, record).expect("fits");
+        }
+        Ok(())
+    });
+    read.expect("readable");
+    state.digest()
+}
+
+/// All that every queue delivers, in order, once all leases have ended.
+async fn delivered(engine: &Engine) -> Vec<(String, Vec<(String, u32)>)> {
+    engine.advance_clock(Duration::from_secs(1000));
+    let mut all = Vec::new();
+    for index in 0..6 {
+        let queue = queue_name(queue(index));
+        let receive = Receive {
+            queue: super::name(&queue),
+            service: None,
+            max_messages: 999,
+            wait: Duration::ZERO,
+            mode: AckMode::AtOnce,
+        };
+        let got = engine.receive(receive).await.expect("received");
+        all.push((queue, texts(&got).into_iter().zip(got.iter().map(|d| d.attempt.0)).collect()));
+    }
+    all
+}
+
+async fn run(mut bench: Bench, ops: Vec<Op>) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
     // So small that there are checkpoints.
     bench.options.journal_file_bytes = 32 << 10;
     bench.restart().await;
@@ -194,6 +237,18 @@ async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
                 bench.publish_one(&format!("t{topic}"), draft).await.expect("stored");
                 model.publish(topic, published, Some(model.now + seconds));
                 published += 1;
+            }
+            Op::Once { topic, id } => {
+                // Texts that nobody else has.
+                let text = 1_000_000 + id;
+                let once = Draft { dedup_id: Some(id.to_string()), ..super::draft(&text.to_string()) };
+                let published = bench.publish_one(&format!("t{topic}"), once).await.expect("answered");
+                let is_known = model.once.get(&(topic, id)).is_some_and(|until| *until > model.now);
+                prop_assert_eq!(published.messages[0].duplicate, is_known);
+                if !is_known {
+                    model.publish(topic, text, None);
+                    model.once.insert((topic, id), model.now + bench.options.dedup_window.as_secs());
+                }
             }
             Op::Register { service, topic } => {
                 bench.register(&format!("s{service}"), &[&format!("t{topic}")]).await.expect("registered");
@@ -229,16 +284,32 @@ async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(bench.digest().await, before, "a restart changes the state");
             }
         }
+        if let Some(journal) = &bench.memory {
+            prop_assert_eq!(bench.digest().await, applied_elsewhere(journal), "another engine comes to another state");
+        }
     }
+    let Some(journal) = &bench.memory else { return Ok(()) };
+    bench.engine.take().expect("open").close().await;
+    // Each appends to a journal of its own.
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let options = super::Options { clock: bench.options.clock.clone(), ..bench.options.clone() };
+        let engine = Engine::over(Box::new(journal.copied()), options).expect("frames that an engine wrote");
+        shown.push(delivered(&engine).await);
+    }
+    prop_assert_eq!(&shown[0], &shown[1], "two engines deliver differently");
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn the_engine_does_what_the_model_says(ops in proptest::collection::vec(an_op(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(run(ops))?;
+        runtime.block_on(async {
+            run(Bench::new(), ops.clone()).await?;
+            run(Bench::in_memory(), ops).await
+        })?;
     }
 }

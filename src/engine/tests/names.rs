@@ -10,9 +10,17 @@ fn is_conflict<T>(result: Result<T, EngineError>) -> Option<String> {
     }
 }
 
-#[tokio::test]
-async fn registering_again_changes_nothing() {
-    let mut bench = Bench::new();
+over_both! {
+    registering_again_changes_nothing,
+    publishing_to_the_queue_of_a_service_says_where_to_publish,
+    a_name_that_would_mean_two_things_is_refused_and_nothing_is_done,
+    a_name_that_was_only_received_from_gives_way_to_a_service,
+    a_subscription_is_declared_by_receiving_as_a_service,
+    the_number_of_topics_is_bounded_and_a_refusal_creates_nothing,
+    two_names_together_may_be_too_long,
+}
+
+async fn registering_again_changes_nothing(mut bench: Bench) {
     let declared = bench.register("s", &["a", "b", "a"]).await;
     assert_eq!(declared, Ok(vec!["s".into(), "a.s".into(), "b.s".into()]));
     let before = bench.digest().await;
@@ -23,17 +31,13 @@ async fn registering_again_changes_nothing() {
     assert_eq!(bench.register("s", &["a", "c"]).await, Ok(vec!["c.s".into()]));
 }
 
-#[tokio::test]
-async fn publishing_to_the_queue_of_a_service_says_where_to_publish() {
-    let bench = Bench::new();
+async fn publishing_to_the_queue_of_a_service_says_where_to_publish(bench: Bench) {
     bench.register("billing", &["order"]).await.expect("registered");
     let problem = is_conflict(bench.publish_one("order.billing", draft("x")).await).expect("refused");
     assert!(problem.contains("publish to 'order'"), "{problem}");
 }
 
-#[tokio::test]
-async fn a_name_that_would_mean_two_things_is_refused_and_nothing_is_done() {
-    let bench = Bench::new();
+async fn a_name_that_would_mean_two_things_is_refused_and_nothing_is_done(bench: Bench) {
     bench.publish("a.b", &["x"]).await;
     let before = bench.digest().await;
     assert!(is_conflict(bench.register("b", &["new", "a"]).await).is_some());
@@ -48,9 +52,7 @@ async fn a_name_that_would_mean_two_things_is_refused_and_nothing_is_done() {
     assert!(is_conflict(bench.register("r", &["p.q"]).await).is_some());
 }
 
-#[tokio::test]
-async fn a_name_that_was_only_received_from_gives_way_to_a_service() {
-    let mut bench = Bench::new();
+async fn a_name_that_was_only_received_from_gives_way_to_a_service(mut bench: Bench) {
     assert!(bench.pop("t.s", 1).await.is_empty());
     bench.register("s", &["t"]).await.expect("the placeholder gives way");
     bench.restart().await;
@@ -58,9 +60,7 @@ async fn a_name_that_was_only_received_from_gives_way_to_a_service() {
     assert_eq!(bench.pop("t.s", 1).await, ["x"]);
 }
 
-#[tokio::test]
-async fn a_subscription_is_declared_by_receiving_as_a_service() {
-    let bench = Bench::new();
+async fn a_subscription_is_declared_by_receiving_as_a_service(bench: Bench) {
     let receive = |queue: &str| crate::engine::Receive {
         queue: name(queue),
         service: Some(name("s")),
@@ -74,10 +74,8 @@ async fn a_subscription_is_declared_by_receiving_as_a_service() {
     assert!(is_conflict(bench.engine().receive(receive("t.s")).await).is_some());
 }
 
-#[tokio::test]
-async fn the_number_of_topics_is_bounded_and_a_refusal_creates_nothing() {
-    let mut bench = Bench::new();
-    bench.options.topics_max = 3;
+async fn the_number_of_topics_is_bounded_and_a_refusal_creates_nothing(mut bench: Bench) {
+    bench.options.limits.topics_max = 3;
     bench.restart().await;
     bench.register("s", &["a"]).await.expect("two topics");
     let full = |result: Result<_, EngineError>| matches!(result, Err(EngineError::Full { .. }));
@@ -88,9 +86,7 @@ async fn the_number_of_topics_is_bounded_and_a_refusal_creates_nothing() {
     assert_eq!(bench.pop("b", 9).await, ["x", "y"]);
 }
 
-#[tokio::test]
-async fn two_names_together_may_be_too_long() {
-    let bench = Bench::new();
+async fn two_names_together_may_be_too_long(bench: Bench) {
     let refused = bench.register(&"s".repeat(200), &[&"t".repeat(200)]).await;
     assert!(matches!(refused, Err(EngineError::BadName { field: "topics", .. })), "{refused:?}");
 }

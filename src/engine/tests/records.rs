@@ -58,6 +58,7 @@ fn a_record() -> impl Strategy<Value = Record> {
         ".{0,40}".prop_map(|source| Record::ImportBegun { source }),
         (topic(), a_message()).prop_map(|(topic, message)| Record::Imported { topic, message }),
         ".{0,40}".prop_map(|source| Record::ImportEnded { source }),
+        (".{0,40}", any::<u64>()).prop_map(|(source, lines)| Record::ImportAdvanced { source, lines }),
     ]
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{AckMode, Bench, draft, texts};
+use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{
-    engine::EngineError,
+    engine::{EngineError, Receive},
     model::{Draft, Due, Timestamp},
 };
 
@@ -14,9 +14,19 @@ fn with_dedup(text: &str, id: &str) -> Draft {
     Draft { dedup_id: Some(id.into()), ..draft(text) }
 }
 
-#[tokio::test]
-async fn a_delayed_message_is_invisible_until_it_is_due() {
-    let mut bench = Bench::new();
+over_both! {
+    a_delayed_message_is_invisible_until_it_is_due,
+    delayed_messages_come_in_the_order_in_which_they_are_due,
+    a_moment_in_the_past_is_now,
+    a_due_message_wakes_who_waits,
+    an_expired_message_is_passed_over,
+    a_duplicate_within_the_window_is_the_first_message_also_after_it_is_gone_and_after_a_restart,
+    a_dedup_id_with_another_content_refuses_the_whole_batch,
+    the_number_of_remembered_dedup_ids_is_bounded,
+    the_numbers_of_leases_and_of_delayed_messages_are_bounded,
+}
+
+async fn a_delayed_message_is_invisible_until_it_is_due(mut bench: Bench) {
     let later = Draft { due: Due::After(MINUTE), ..draft("later") };
     bench.publish_one("t", later).await.expect("stored");
     bench.publish("t", &["now"]).await;
@@ -30,9 +40,7 @@ async fn a_delayed_message_is_invisible_until_it_is_due() {
     assert!(bench.pop("t", 9).await.is_empty());
 }
 
-#[tokio::test]
-async fn delayed_messages_come_in_the_order_in_which_they_are_due() {
-    let bench = Bench::new();
+async fn delayed_messages_come_in_the_order_in_which_they_are_due(bench: Bench) {
     let at = |text: &str, s: u64| Draft { due: Due::After(Duration::from_secs(s)), ..draft(text) };
     for (text, seconds) in [("c", 30), ("a", 10), ("b", 20)] {
         bench.publish_one("t", at(text, seconds)).await.expect("stored");
@@ -41,17 +49,13 @@ async fn delayed_messages_come_in_the_order_in_which_they_are_due() {
     assert_eq!(bench.pop("t", 9).await, ["a", "b", "c"]);
 }
 
-#[tokio::test]
-async fn a_moment_in_the_past_is_now() {
-    let bench = Bench::new();
+async fn a_moment_in_the_past_is_now(bench: Bench) {
     let past = Draft { due: Due::At(Timestamp::from_millis(5)), ..draft("x") };
     bench.publish_one("t", past).await.expect("stored");
     assert_eq!(bench.pop("t", 9).await, ["x"]);
 }
 
-#[tokio::test]
-async fn a_due_message_wakes_who_waits() {
-    let bench = Bench::new();
+async fn a_due_message_wakes_who_waits(bench: Bench) {
     bench.publish_one("t", Draft { due: Due::After(MINUTE), ..draft("x") }).await.expect("stored");
     let wait = bench.receive("t", 1, 2 * MINUTE, AckMode::AtOnce);
     let advance = async {
@@ -64,9 +68,7 @@ async fn a_due_message_wakes_who_waits() {
     assert_eq!(texts(&deliveries), ["x"]);
 }
 
-#[tokio::test]
-async fn an_expired_message_is_passed_over() {
-    let mut bench = Bench::new();
+async fn an_expired_message_is_passed_over(mut bench: Bench) {
     bench.publish_one("t", Draft { ttl: Some(MINUTE), ..draft("short") }).await.expect("stored");
     bench.publish("t", &["long"]).await;
     bench.advance(MINUTE);
@@ -75,9 +77,9 @@ async fn an_expired_message_is_passed_over() {
     assert_eq!(bench.engine().statistics().await.expect("counted").messages, 0);
 }
 
-#[tokio::test]
-async fn a_duplicate_within_the_window_is_the_first_message_also_after_it_is_gone_and_after_a_restart() {
-    let mut bench = Bench::new();
+async fn a_duplicate_within_the_window_is_the_first_message_also_after_it_is_gone_and_after_a_restart(
+    mut bench: Bench,
+) {
     let first = bench.publish_one("t", with_dedup("x", "id")).await.expect("stored").messages[0];
     assert!(!first.duplicate);
     assert_eq!(bench.pop("t", 9).await, ["x"]);
@@ -92,9 +94,7 @@ async fn a_duplicate_within_the_window_is_the_first_message_also_after_it_is_gon
     assert_eq!(bench.pop("t", 9).await, ["y"]);
 }
 
-#[tokio::test]
-async fn a_dedup_id_with_another_content_refuses_the_whole_batch() {
-    let bench = Bench::new();
+async fn a_dedup_id_with_another_content_refuses_the_whole_batch(bench: Bench) {
     let mismatch = Err(EngineError::DedupMismatch { dedup_id: "id".into() });
     let batch = vec![with_dedup("x", "id"), draft("between"), with_dedup("y", "id")];
     assert_eq!(bench.engine().publish(super::name("t"), batch).await, mismatch);
@@ -106,10 +106,8 @@ async fn a_dedup_id_with_another_content_refuses_the_whole_batch() {
     assert_eq!(bench.pop("t", 9).await, ["x"]);
 }
 
-#[tokio::test]
-async fn the_number_of_remembered_dedup_ids_is_bounded() {
-    let mut bench = Bench::new();
-    bench.options.dedup_ids_max = 2;
+async fn the_number_of_remembered_dedup_ids_is_bounded(mut bench: Bench) {
+    bench.options.limits.dedup_ids_max = 2;
     bench.restart().await;
     for id in ["a", "b"] {
         bench.publish_one("t", with_dedup("x", id)).await.expect("stored");
@@ -118,4 +116,25 @@ async fn the_number_of_remembered_dedup_ids_is_bounded() {
     assert!(matches!(full, Err(EngineError::Full { .. })), "{full:?}");
     bench.advance(bench.options.dedup_window);
     bench.publish_one("t", with_dedup("x", "c")).await.expect("there is room again");
+}
+
+async fn the_numbers_of_leases_and_of_delayed_messages_are_bounded(mut bench: Bench) {
+    (bench.options.limits.leases_max, bench.options.limits.delayed_max) = (1, 1);
+    bench.restart().await;
+    bench.publish("t", &["a", "b"]).await;
+    let held = bench.lease("t").await.expect("the first");
+    let mode = AckMode::Lease(LEASE);
+    let receive = Receive { queue: name("t"), service: None, max_messages: 1, wait: Duration::ZERO, mode };
+    let refused = bench.engine().receive(receive).await;
+    assert!(matches!(refused, Err(EngineError::Full { .. })), "{refused:?}");
+    bench.ack("t", ack_id(&held)).await;
+    assert!(bench.lease("t").await.is_some());
+
+    let later = Draft { due: Due::After(Duration::from_secs(9)), ..draft("later") };
+    bench.publish_one("t", later.clone()).await.expect("there is room for one");
+    let refused = bench.publish_one("t", later.clone()).await;
+    assert!(matches!(refused, Err(EngineError::Full { .. })), "{refused:?}");
+    bench.publish("t", &["now"]).await;
+    bench.advance(Duration::from_secs(9));
+    bench.publish_one("t", later).await.expect("the first has become visible");
 }

@@ -12,9 +12,15 @@ mod tick;
 
 use tracing::info;
 
-use super::{EngineError, journal::FrameBuf, journal::Record, state::State};
+use super::{
+    EngineError, Limits,
+    journal::{FrameBuf, Record},
+    reading::BlockCache,
+    state::State,
+};
 use crate::model::{Name, QueueId, Timestamp, TopicId};
 
+pub(super) use receive::{Fill, Next, Received};
 pub(super) use tick::next_event;
 
 /// One request at a time, at one moment.
@@ -22,11 +28,10 @@ pub(super) use tick::next_event;
 pub(super) struct Step<'a> {
     pub(super) state: &'a mut State,
     pub(super) frame: &'a mut FrameBuf,
+    /// Messages of segments that are in memory.
+    pub(super) blocks: &'a mut BlockCache,
     pub(super) now: Timestamp,
-    /// Most topics, and most queues, of the store.
-    pub(super) topics_max: usize,
-    /// Most dedup ids that are remembered at a time.
-    pub(super) dedup_ids_max: usize,
+    pub(super) limits: Limits,
 }
 
 impl Step<'_> {
@@ -39,7 +44,8 @@ impl Step<'_> {
     /// Refuses when `more` topics would be too many.
     pub(super) fn check_room(&self, more: usize) -> Result<(), EngineError> {
         let queues = self.state.next_queue().0 as usize;
-        if self.state.topic_count() + more > self.topics_max || queues + more > self.topics_max.saturating_mul(4) {
+        let max = self.limits.topics_max;
+        if self.state.topic_count() + more > max || queues + more > max.saturating_mul(4) {
             return Err(EngineError::Full { what: "the broker has as many topics or queues as it may have" });
         }
         Ok(())
@@ -55,9 +61,11 @@ impl Step<'_> {
     /// with what is published from now on.
     fn create_queue(&mut self, topic: TopicId, service: Option<Name>) -> QueueId {
         let queue = self.state.next_queue();
-        let log = self.state.topic(topic).map(|t| (&t.log, t.queues.is_empty() || service.is_none()));
-        let start =
-            log.map_or_else(Default::default, |(log, from_start)| if from_start { log.first() } else { log.next });
+        let entry = self.state.topic(topic);
+        let start = entry.map_or_else(Default::default, |entry| {
+            let from_start = entry.queues.is_empty() || service.is_none();
+            if from_start { self.state.first_wanted(entry) } else { entry.log.next }
+        });
         self.emit(Record::QueueCreated { queue, topic, service, start });
         if let Some(created) = self.state.queue(queue) {
             info!(queue = %created.name, "queue declared");

@@ -21,6 +21,7 @@ impl Step<'_> {
             Some(Meaning::Subscription(queue)) => return Err(self.publish_to_subscription(&name, queue)),
         };
         self.check_dedup(existing, &messages)?;
+        self.check_delayed(&messages)?;
         let topic = match existing {
             Some(topic) => topic,
             None => {
@@ -58,8 +59,17 @@ impl Step<'_> {
                 return Err(EngineError::DedupMismatch { dedup_id: dedup.id.clone() });
             }
         }
-        if !self.state.dedup.has_room(batch.len(), self.dedup_ids_max, self.now) {
+        if !self.state.dedup.has_room(batch.len(), self.limits.dedup_ids_max, self.now) {
             return Err(EngineError::Full { what: "as many dedup ids are remembered as may be; retry later" });
+        }
+        Ok(())
+    }
+
+    /// Refuses what would be one delayed message too many.
+    fn check_delayed(&self, messages: &[Sealed]) -> Result<(), EngineError> {
+        let more = messages.iter().filter(|message| message.matures_at(self.now).is_some()).count();
+        if more > 0 && self.state.delayed.len() + more > self.limits.delayed_max {
+            return Err(EngineError::Full { what: "as many messages are delayed as may be; retry later" });
         }
         Ok(())
     }

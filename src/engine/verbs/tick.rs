@@ -12,7 +12,7 @@ const EVENTS_MAX: usize = 4096;
 /// When there is something to do next.
 pub(in crate::engine) fn next_event(state: &State) -> Option<Timestamp> {
     let deadline = state.deadlines.first().map(|(at, ..)| *at);
-    let due = state.delayed.first_key_value().map(|((at, ..), _)| *at);
+    let due = state.delayed.first().map(|(at, ..)| *at);
     deadline.into_iter().chain(due).min()
 }
 
@@ -49,7 +49,7 @@ impl Step<'_> {
 
     fn mature(&mut self) {
         let due: Vec<(Timestamp, TopicId, Seq)> =
-            self.state.delayed.keys().take_while(|(at, ..)| *at <= self.now).take(EVENTS_MAX).copied().collect();
+            self.state.delayed.iter().take_while(|(at, ..)| *at <= self.now).take(EVENTS_MAX).copied().collect();
         for (topic, delayed) in by_owner(due) {
             let first = self.state.topic(topic).map(|t| t.log.next).unwrap_or_default();
             self.emit(Record::Matured { topic, first, delayed });

@@ -20,6 +20,8 @@ use super::{
 const IMPORTED_ENDS: [&str; 2] = [".jsonl", ".jsonl.imported"];
 /// Every file system of the ext family has it at its root.
 const LOST_AND_FOUND: &str = "lost+found";
+/// Where repairs put what they take out.
+pub(in crate::engine) const SET_ASIDE_NAME: &str = "set-aside";
 const WRITE_CHECK_NAME: &str = ".campanile-write-check";
 /// Messages are nobody else's business.
 const DIR_MODE: u32 = 0o700;
@@ -124,7 +126,7 @@ pub(in crate::engine) fn classify(data_dir: &Path) -> io::Result<Found> {
 /// Whether a name in the folder `data_dir` is one of a store's.
 pub(in crate::engine) fn is_ours(data_dir: &Path, name: &OsStr) -> bool {
     let path = data_dir.join(name);
-    name == LOCK_NAME || path == store_path(data_dir) || path == journal_dir(data_dir)
+    name == LOCK_NAME || name == SET_ASIDE_NAME || path == store_path(data_dir) || path == journal_dir(data_dir)
 }
 
 fn is_ignored(name: &OsStr) -> bool {

@@ -26,6 +26,11 @@ use super::{
     store::{Store, journal_dir},
     writer::{Sealed, Writer},
 };
+#[cfg(test)]
+use super::{
+    ring::ReadyFile,
+    seeded::{self, Mistake},
+};
 use crate::engine::disk::Disk;
 
 /// A [`Journal`] in a ring of files on the local disk.
@@ -112,6 +117,26 @@ impl FileJournal {
         let sealed = sealed.collect();
         let State::Unread { ring } = std::mem::replace(&mut self.state, State::Poisoned { end }) else { return Ok(()) };
         self.state = State::Writing(Writer::start(ring, sealed, plan, end).map_err(io)?);
+        #[cfg(test)]
+        if seeded::is_made(Mistake::AppendsBehindTear) {
+            self.go_on_behind_tear(end).map_err(io)?;
+        }
+        Ok(())
+    }
+
+    /// The mistake of that name.
+    #[cfg(test)]
+    fn go_on_behind_tear(&mut self, end: Position) -> io::Result<()> {
+        let (State::Writing(writer), Some(last)) = (&mut self.state, self.files.last()) else { return Ok(()) };
+        let Some(offset) = last.header.offset_of(end) else { return Ok(()) };
+        let file = self.disk.open_write(&last.path)?;
+        let mut page = [0; PAGE_BYTES as usize];
+        if offset + PAGE_BYTES < last.header.file_bytes {
+            file.read_exact_at(&mut page, offset)?;
+        }
+        if page.iter().any(|byte| *byte > 0) {
+            writer.go_on_in(ReadyFile { file, header: last.header.clone() }, offset + PAGE_BYTES);
+        }
         Ok(())
     }
 
@@ -143,6 +168,12 @@ impl Journal for FileJournal {
             State::Unread { ring } => {
                 if self.files.is_empty() && from > Position::START && ring.newest_spare().is_none() {
                     return Err(recovery::ends_before(&self.dir, from));
+                }
+                // Files go once a checkpoint does without them, so without one there is none that had a predecessor.
+                if from == Position::START
+                    && let Some(first) = self.files.first().filter(|file| file.header.previous.is_some())
+                {
+                    return Err(recovery::begins_late(first));
                 }
             }
             State::Writing(writer) => assert!(writer.is_fresh(), "the journal is read before the first append"),
@@ -182,6 +213,10 @@ impl Journal for FileJournal {
 
     fn is_long(&self) -> bool {
         matches!(&self.state, State::Writing(writer) if writer.is_long())
+    }
+
+    fn is_full(&self) -> bool {
+        matches!(&self.state, State::Writing(writer) if writer.is_full())
     }
 
     fn idle(&mut self) {

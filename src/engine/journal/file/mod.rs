@@ -15,6 +15,7 @@
 //!
 //! Ids are 16 hexadecimal digits and rise, with gaps. Each format has its ruler in the file named beside it.
 
+mod cut;
 mod data_dir;
 mod defect;
 mod error;
@@ -30,6 +31,8 @@ mod preparer;
 mod recovery;
 mod ring;
 mod scan;
+#[cfg(test)]
+pub(in crate::engine) mod seeded;
 mod store;
 mod survey;
 mod tail;
@@ -38,8 +41,9 @@ mod testing;
 mod walk;
 mod writer;
 
+pub(in crate::engine) use cut::{Cut, cut};
 pub use data_dir::{DataDir, InspectError, inspect};
-pub(in crate::engine) use data_dir::{Found, classify, is_ours};
+pub(in crate::engine) use data_dir::{Found, SET_ASIDE_NAME, classify, is_ours};
 pub use defect::Defect;
 pub use error::OpenError;
 pub use file_journal::FileJournal;

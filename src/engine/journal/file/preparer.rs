@@ -8,17 +8,13 @@
 //!   retire(ids) ─► retired ─► (thread: park, in order)
 //! ```
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{Arc, Condvar, Mutex, MutexGuard},
-    thread::{self, JoinHandle},
-};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use super::{
     file_id::FileId,
     ring::{Plan, ReadyFile, Ring},
 };
+use crate::engine::sync::{Condvar, JoinHandle, Mutex, MutexGuard, thread};
 
 /// The owner of the thread; dropping it ends the thread, and waits for that.
 #[derive(Debug)]

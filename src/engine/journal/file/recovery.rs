@@ -71,6 +71,12 @@ pub(super) fn ends_before(dir: &Path, from: Position) -> ReadError {
     corrupt(dir, 0, format!("the journal ends before position {from}, from which it was to be read"))
 }
 
+/// The journal was to be read from its start, and this is not its first file.
+pub(super) fn begins_late(first: &JournalFile) -> ReadError {
+    let problem = "the files before this one are missing, and no checkpoint does without them";
+    corrupt(&first.path, 0, problem.to_owned())
+}
+
 /// How far reading has come.
 struct History {
     end: Position,
@@ -427,7 +433,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
         #[test]
         fn arbitrary_bytes_are_refused_or_ignored_but_never_believed(

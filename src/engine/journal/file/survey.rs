@@ -129,9 +129,17 @@ pub(in crate::engine) fn survey(
         }
         return report;
     }
+    // As a start does: without a checkpoint, no file was given up. If there are frames, the walk tells that they begin
+    // late; if a header cannot be read, that has been told.
+    let is_from_start = from == Some(Position::START) && links.len() == ids.len();
+    let first = links.first().filter(|_| is_from_start).map(|link| &link.file);
+    let before = first.and_then(|first| Some((first.header.previous?.path(&dir, Role::Journal), first.path.clone())));
     let mut walk = Walk::new(disk, &dir, links, from, see);
     walk.run();
     (report.files, report.end) = walk.finish();
+    if let Some((path, needed_by)) = before.filter(|_| report.files.iter().all(|file| file.frames == 0)) {
+        see(Sighting::Defect(Defect::Missing { path, needed_by }));
+    }
     report
 }
 

@@ -39,7 +39,14 @@ pub(in crate::engine) enum Reach {
 /// What is met while reading, in the order of the journal; defects of whole files come first.
 #[derive(Debug)]
 pub(in crate::engine) enum Sighting<'a> {
-    Frame { path: &'a Path, offset: u64, reach: Reach, records: &'a [u8] },
+    Frame {
+        path: &'a Path,
+        offset: u64,
+        /// Where it ends in the file.
+        end: u64,
+        reach: Reach,
+        records: &'a [u8],
+    },
     Defect(Defect),
 }
 
@@ -194,9 +201,10 @@ impl<'a, 'b> Walk<'a, 'b> {
                     return Ok(Next::File);
                 }
             }
-            let (offset, reach, records) = (here.offset, self.reach, scan.records(&found));
-            (self.see)(Sighting::Frame { path: &path, offset, reach, records });
-            here.offset += found.frame_bytes();
+            let (offset, end) = (here.offset, here.offset + found.frame_bytes());
+            let (reach, records) = (self.reach, scan.records(&found));
+            (self.see)(Sighting::Frame { path: &path, offset, end, reach, records });
+            here.offset = end;
             self.end = header.position_at(here.offset);
             self.stop = Some(here);
             self.files[at.file].frames += 1;

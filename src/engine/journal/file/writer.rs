@@ -17,6 +17,8 @@ use super::{
 const HEADER_BYTES: usize = FrameBuf::HEADER_BYTES;
 /// With the file that is appended to and the one that is prepared, this makes a ring of four or five files.
 const SEALED_MAX: usize = 3;
+/// Files that may be behind it while a checkpoint is being written: 1 GiB with files of 64 MiB.
+const SEALED_LIMIT: usize = 16;
 const PAGE: usize = PAGE_BYTES as usize;
 
 /// The end of a journal that has been read.
@@ -70,6 +72,11 @@ impl Writer {
     /// Enough full files are behind it that a checkpoint is worth its while.
     pub(super) fn is_long(&self) -> bool {
         self.sealed.len() >= SEALED_MAX
+    }
+
+    /// So many files are behind it that replaying them would take too long.
+    pub(super) fn is_full(&self) -> bool {
+        self.sealed.len() >= SEALED_LIMIT
     }
 
     /// Nothing has been appended yet.
@@ -150,6 +157,18 @@ impl Writer {
         if let Some(full) = self.active.replace(Active { ready, offset: FILE_HEADER_BYTES }) {
             self.sealed.push_back(Sealed { id: full.ready.header.id, end: self.end });
         }
+    }
+
+    /// Goes on in a file that has been read. For a mistake that is made on purpose.
+    #[cfg(test)]
+    pub(super) fn go_on_in(&mut self, ready: ReadyFile, offset: u64) {
+        self.sealed.pop_back();
+        self.end = ready.header.position_at(offset);
+        self.next = Plan::after(&ready.header);
+        // What was being prepared comes after an end that is not the end any more.
+        let _ = self.preparer.take();
+        self.preparer.want(self.next);
+        self.active = Some(Active { ready, offset });
     }
 
     /// The thread behind it works only while somebody waits for it.
