@@ -72,6 +72,8 @@ mod protocol;
 mod reject;
 mod request_id;
 mod round_robin;
+mod sync;
+mod unwind;
 mod verdict;
 
 #[cfg(feature = "tracing")]
@@ -80,9 +82,10 @@ pub use answer::AnswerFuture;
 pub use body::{BodyGuard, GuardedBody, ReplayBody, ReplayError};
 pub use catch_panic::{CatchPanicFuture, CatchPanicLayer, CatchPanicService};
 pub use circuit_breaker::{
-    Backoff, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerFuture, CircuitBreakerLayer, CircuitBreakerService,
-    CircuitState, HalfOpen, KeyedCircuitBreakerLayer, KeyedCircuitBreakerService, Permit, RejectReason, Rejected,
-    Snapshot, Transition, VerdictGuard,
+    Backoff, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerError, CircuitBreakerFuture, CircuitBreakerLayer,
+    CircuitBreakerService, CircuitState, ErrorIsFailure, GenericCircuitBreakerFuture, GenericCircuitBreakerLayer,
+    GenericCircuitBreakerService, HalfOpen, Judge, KeyedCircuitBreakerLayer, KeyedCircuitBreakerService, OpenCause,
+    Permit, RecentCalls, RejectReason, Rejected, Snapshot, Subscription, Transition, VerdictGuard, Window,
 };
 pub use classify::{AutoClassify, AutoResponse, Classify, ClassifyResponse};
 pub use concurrency_limit::{ConcurrencyLimitFuture, ConcurrencyLimitLayer, ConcurrencyLimitService, Hold, Place};

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Entry;
-use crate::{BodyGuard, GuardedBody};
+use crate::{BodyGuard, GuardedBody, unwind::dropping_on_unwind};
 
 /// The target of the events.
 pub(super) const TARGET: &str = "access";
@@ -88,24 +88,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // Out of `self` while the service runs: if it panics, the entry is dropped by the unwinding, and can tell.
-        let entry = this.entry.take();
-        match (this.future.poll(cx), entry) {
-            (Poll::Pending, entry) => {
-                *this.entry = entry;
-                Poll::Pending
-            }
-            (Poll::Ready(Ok(response)), Some(mut entry)) => {
+        let outcome = ready!(dropping_on_unwind(this.entry, || this.future.poll(cx)));
+        Poll::Ready(match (outcome, this.entry.take()) {
+            (Ok(response), Some(mut entry)) => {
                 entry.responded(&response);
-                Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, entry))))
+                Ok(response.map(|body| GuardedBody::new(body, entry)))
             }
-            (Poll::Ready(Ok(response)), None) => Poll::Ready(Ok(response.map(GuardedBody::unguarded))),
-            (Poll::Ready(Err(error)), entry) => {
+            (Ok(response), None) => Ok(response.map(GuardedBody::unguarded)),
+            (Err(error), entry) => {
                 if let Some(entry) = entry {
                     entry.error();
                 }
-                Poll::Ready(Err(error))
+                Err(error)
             }
-        }
+        })
     }
 }

@@ -13,6 +13,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::unwind::dropping_on_unwind;
+
 /// What wants to know how a response body ends: a permit, a log entry.
 ///
 /// Dropping a guard means that the body was dropped before its end; on an unwinding thread, that the body panicked.
@@ -104,14 +106,15 @@ where
             SourceProj::Body { body } => body,
             SourceProj::Rejection { bytes } => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         };
-        // Out of `self` while the body runs: if it panics, the guard is dropped by the unwinding, and can tell.
+        let polled = dropping_on_unwind(this.guard, || body.as_mut().poll_frame(cx));
+        if polled.is_pending() {
+            return Poll::Pending;
+        }
         let Some(mut guard) = this.guard.take() else {
-            return body.poll_frame(cx);
+            return polled;
         };
-        let polled = body.as_mut().poll_frame(cx);
         match &polled {
-            Poll::Pending => *this.guard = Some(guard),
-            Poll::Ready(None) => guard.end(None),
+            Poll::Pending | Poll::Ready(None) => guard.end(None),
             Poll::Ready(Some(Err(_))) => guard.error(),
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {

@@ -3,26 +3,26 @@
 //! It makes no calls and knows no protocol. Invariants: every change of state happens under the lock and is then
 //! published in the word; listeners and logs run after the lock is released. There is one lock, so no lock order.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
-        },
-    },
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    CircuitBreakerBuilder, CircuitState, Permit, Rejected, Snapshot, Transition,
-    builder::{Listener, Policy},
+    CircuitBreakerBuilder, CircuitState, OpenCause, Permit, RecentCalls, Rejected, Snapshot, Subscription, Transition,
+    builder::{Listener, Policy, Rates},
     machine::{Machine, Pass},
+    subscription::Current,
+    window::{Recent, Sums},
     word::{Count, Word},
 };
-use crate::Verdict;
+use crate::{
+    Verdict,
+    sync::{
+        AtomicU64, Mutex, MutexGuard,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        PoisonError,
+    },
+};
 
 /// A circuit breaker, usable with or without tower. Clones are handles to the same circuit.
 ///
@@ -47,7 +47,10 @@ struct Shared {
     name: Arc<str>,
     policy: Policy,
     listener: Option<Box<Listener>>,
+    current: watch::Sender<Current>,
     word: AtomicU64,
+    /// What the rates are taken over, if there are any.
+    recent: Option<Recent>,
     machine: Mutex<Machine>,
     rejected_total: AtomicU64,
 }
@@ -61,8 +64,10 @@ impl CircuitBreaker {
     pub(super) fn new(name: Arc<str>, policy: Policy, listener: Option<Box<Listener>>) -> Self {
         let machine = Machine::new();
         let word = AtomicU64::new(Word::new(machine.generation(), machine.state()).0);
-        let machine = Mutex::new(machine);
-        Self { shared: Arc::new(Shared { name, policy, listener, word, machine, rejected_total: AtomicU64::new(0) }) }
+        let (current, _) = watch::channel((machine.generation(), machine.state()));
+        let recent = policy.rates.map(|rates| Recent::new(rates.window));
+        let (machine, rejected_total) = (Mutex::new(machine), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { name, policy, listener, current, word, recent, machine, rejected_total }) }
     }
 
     /// Asks to make one call. Never waits for other calls; a closed circuit answers without lock or clock.
@@ -70,6 +75,7 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// [`Rejected`] while the circuit is open, isolated, or half-open with all its probes under way.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         let word = self.word();
         match word.state() {
@@ -80,6 +86,7 @@ impl CircuitBreaker {
         }
     }
 
+    #[cold]
     fn try_acquire_slow(&self) -> Result<Permit, Rejected> {
         let now = Instant::now();
         let (admitted, generation) =
@@ -110,16 +117,27 @@ impl CircuitBreaker {
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         let machine = self.lock();
+        let is_closed = machine.state() == CircuitState::Closed;
+        let recent = self.shared.recent.as_ref().filter(|_| is_closed);
+        let recent = recent.map(|recent| recent.sums(machine.generation()));
         Snapshot {
             name: self.shared.name.clone(),
             state: machine.state(),
             generation: machine.generation(),
             consecutive_failures: self.word().failures(),
+            recent: recent.map(|Sums { calls, failed, slow }| RecentCalls { calls, failed, slow }),
+            last_cause: machine.cause(),
             open_for: machine.open_for(now),
             probes_under_way: machine.probes_under_way(),
             opened_total: machine.opened_total(),
             rejected_total: self.shared.rejected_total.load(Relaxed),
         }
+    }
+
+    /// Tells of changes of state from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        Subscription::new(self.shared.current.subscribe())
     }
 
     /// Refuses every call until [`reset`](Self::reset), whatever happens.
@@ -138,16 +156,27 @@ impl CircuitBreaker {
     }
 
     /// The verdict of a call that was admitted in `generation`.
-    pub(super) fn settle(&self, generation: u64, pass: Pass, verdict: Verdict) {
+    #[inline]
+    pub(super) fn settle(&self, generation: u64, pass: Pass, verdict: Verdict, slow: bool) {
         match pass {
-            Pass::Free => self.count(generation, verdict),
-            Pass::Probe(probe) => {
-                let now = Instant::now();
-                self.change(now, |machine| machine.settle(generation, probe, verdict, now, &self.shared.policy));
+            Pass::Free => {
+                self.count(generation, verdict);
+                if let (Some(recent), Some(rates)) = (&self.shared.recent, &self.shared.policy.rates) {
+                    self.count_recent(recent, rates, generation, verdict, slow);
+                }
             }
+            Pass::Probe(probe) => self.settle_probe(generation, probe, verdict, slow),
         }
     }
 
+    #[cold]
+    fn settle_probe(&self, generation: u64, probe: u64, verdict: Verdict, slow: bool) {
+        let now = Instant::now();
+        let verdict = if slow && verdict == Verdict::Success { Verdict::Failure } else { verdict };
+        self.change(now, |machine| machine.settle(generation, probe, verdict, now, &self.shared.policy));
+    }
+
+    #[inline]
     fn count(&self, generation: u64, verdict: Verdict) {
         let mut word = self.word();
         loop {
@@ -157,13 +186,37 @@ impl CircuitBreaker {
                     Ok(_) => return,
                     Err(current) => word = Word(current),
                 },
-                Count::Trip => {
-                    let now = Instant::now();
-                    self.change(now, |machine| machine.trip(generation, now, &self.shared.policy));
-                    return;
-                }
+                Count::Trip => return self.trip(generation, OpenCause::ConsecutiveFailures, verdict),
             }
         }
+    }
+
+    /// Counts a call of a closed circuit among the recent ones.
+    fn count_recent(&self, recent: &Recent, rates: &Rates, generation: u64, verdict: Verdict, slow: bool) {
+        let Some(ended) = Rates::ended(verdict, slow) else { return };
+        let word = self.word();
+        if word.state() != CircuitState::Closed || word.generation() != generation {
+            return;
+        }
+        if let Some(cause) = recent.record(generation, ended).and_then(|sums| rates.judge(sums)) {
+            self.trip(generation, cause, verdict);
+        }
+    }
+
+    #[cold]
+    fn trip(&self, generation: u64, cause: OpenCause, verdict: Verdict) {
+        let now = Instant::now();
+        let at_least = match verdict {
+            Verdict::Throttled { retry_after } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        self.change(now, |machine| machine.trip(generation, cause, at_least, now, &self.shared.policy));
+    }
+
+    /// From which duration on a call is slow, if that matters.
+    #[inline]
+    pub(super) fn slow_from(&self) -> Option<Duration> {
+        self.shared.policy.rates.as_ref()?.slow_from()
     }
 
     /// Runs `step` under the lock, publishes the state it leaves, and tells of a change once the lock is released.
@@ -177,9 +230,16 @@ impl CircuitBreaker {
         }
         self.shared.word.store(Word::new(generation, to).0, Release);
         let open_for = machine.open_for(now);
+        let cause = machine.cause().filter(|_| to == CircuitState::Open);
         drop(machine);
         if from != to {
-            self.tell(&Transition { name: self.shared.name.clone(), from, to, generation, open_for });
+            // Threads come here in any order: the newest stays.
+            self.shared.current.send_if_modified(|current| {
+                let is_newer = current.0 < generation;
+                *current = if is_newer { (generation, to) } else { *current };
+                is_newer
+            });
+            self.tell(&Transition { name: self.shared.name.clone(), from, to, generation, open_for, cause });
         }
         result
     }
@@ -187,11 +247,12 @@ impl CircuitBreaker {
     fn tell(&self, transition: &Transition) {
         #[cfg(feature = "tracing")]
         {
-            let Transition { name, from, to, open_for, .. } = transition;
+            let Transition { name, from, to, open_for, cause, .. } = transition;
+            let cause = cause.map_or("none", OpenCause::as_str);
             match to {
                 CircuitState::Open => {
                     let open_for_ms = open_for.unwrap_or_default().as_millis();
-                    tracing::warn!(breaker = %name, %from, open_for_ms, "circuit opened");
+                    tracing::warn!(breaker = %name, %from, cause, open_for_ms, "circuit opened");
                 }
                 CircuitState::HalfOpen => tracing::info!(breaker = %name, "circuit half-open"),
                 CircuitState::Closed => tracing::info!(breaker = %name, %from, "circuit closed"),
@@ -204,6 +265,7 @@ impl CircuitBreaker {
         }
     }
 
+    #[inline]
     fn word(&self) -> Word {
         Word(self.shared.word.load(Acquire))
     }

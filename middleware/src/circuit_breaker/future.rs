@@ -12,7 +12,10 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::{RejectReason, Rejected, VerdictGuard};
-use crate::{ClassifyResponse, GrpcCode, GuardedBody, Protocol, RejectResponse, Rejection, reject::rejected};
+use crate::{
+    ClassifyResponse, GrpcCode, GuardedBody, Protocol, RejectResponse, Rejection, reject::rejected,
+    unwind::dropping_on_unwind,
+};
 
 pin_project! {
     /// The response of a service behind a breaker, or the breaker's own.
@@ -67,24 +70,20 @@ where
                 return Poll::Ready(Ok(rejected(response, rejection)));
             }
         };
-        // Out of `self` while the service runs: if it panics, the guard is dropped by the unwinding, and can tell.
+        let outcome = ready!(dropping_on_unwind(slot, || future.poll(cx)));
         let Some(mut guard) = slot.take() else {
-            return Poll::Ready(Ok(ready!(future.poll(cx))?.map(GuardedBody::unguarded)));
+            return Poll::Ready(outcome.map(|response| response.map(GuardedBody::unguarded)));
         };
-        match future.poll(cx) {
-            Poll::Pending => {
-                *slot = Some(guard);
-                Poll::Pending
-            }
-            Poll::Ready(Ok(response)) => {
+        Poll::Ready(match outcome {
+            Ok(response) => {
                 let verdict = guard.head(&response);
-                Poll::Ready(Ok(guard.watch(verdict, response)))
+                Ok(guard.watch(verdict, response))
             }
-            Poll::Ready(Err(error)) => {
+            Err(error) => {
                 guard.failed();
-                Poll::Ready(Err(error))
+                Err(error)
             }
-        }
+        })
     }
 }
 

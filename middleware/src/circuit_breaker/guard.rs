@@ -33,6 +33,7 @@ impl<R: ClassifyResponse> VerdictGuard<R> {
 
     /// What the head of the response says, if anything.
     pub(crate) fn head<B>(&mut self, response: &Response<B>) -> Option<Verdict> {
+        self.permit.answered();
         self.call.head(response)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{CircuitState, RejectReason, Rejected, builder::Policy};
+use super::{CircuitState, OpenCause, RejectReason, Rejected, builder::Policy};
 use crate::Verdict;
 
 /// A service may ask for more time than our own back-off, but not for more than this.
@@ -25,6 +25,8 @@ pub(super) struct Machine {
     openings: u32,
     /// Openings ever.
     opened_total: u64,
+    /// Why it opened the last time.
+    cause: Option<OpenCause>,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,7 @@ pub(super) enum Pass {
 
 impl Machine {
     pub(super) fn new() -> Self {
-        Self { state: State::Closed, generation: 0, openings: 0, opened_total: 0 }
+        Self { state: State::Closed, generation: 0, openings: 0, opened_total: 0, cause: None }
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -74,6 +76,11 @@ impl Machine {
             State::Isolated => CircuitState::Isolated,
             State::Disabled => CircuitState::Disabled,
         }
+    }
+
+    /// Why it opened the last time, if ever.
+    pub(super) fn cause(&self) -> Option<OpenCause> {
+        self.cause
     }
 
     /// How much longer it is open; `None` in other states.
@@ -114,10 +121,17 @@ impl Machine {
         }
     }
 
-    /// The run of failures in closed `generation` is long enough.
-    pub(super) fn trip(&mut self, generation: u64, now: Instant, policy: &Policy) {
+    /// There is cause enough in closed `generation`; the service asks for `at_least` this time.
+    pub(super) fn trip(
+        &mut self,
+        generation: u64,
+        cause: OpenCause,
+        at_least: Duration,
+        now: Instant,
+        policy: &Policy,
+    ) {
         if matches!(self.state, State::Closed) && self.generation == generation {
-            self.open(now, Duration::ZERO, policy);
+            self.open(cause, now, at_least, policy);
         }
     }
 
@@ -137,8 +151,10 @@ impl Machine {
                     self.enter(State::Closed);
                 }
             }
-            Verdict::Failure => self.open(now, Duration::ZERO, policy),
-            Verdict::Throttled { retry_after } => self.open(now, retry_after.unwrap_or_default(), policy),
+            Verdict::Failure => self.open(OpenCause::Probe, now, Duration::ZERO, policy),
+            Verdict::Throttled { retry_after } => {
+                self.open(OpenCause::Probe, now, retry_after.unwrap_or_default(), policy);
+            }
             // It proved nothing either way: its place is free again.
             Verdict::Ignore | Verdict::Cancelled => {}
         }
@@ -164,10 +180,11 @@ impl Machine {
         self.enter(State::Closed);
     }
 
-    fn open(&mut self, now: Instant, at_least: Duration, policy: &Policy) {
+    fn open(&mut self, cause: OpenCause, now: Instant, at_least: Duration, policy: &Policy) {
         self.openings = self.openings.saturating_add(1);
         self.opened_total += 1;
-        let time = policy.open_for.delay(self.openings).max(at_least.min(RETRY_AFTER_MAX));
+        self.cause = Some(cause);
+        let time = policy.open_for.delay(self.openings, (policy.chance)()).max(at_least.min(RETRY_AFTER_MAX));
         self.enter(State::Open { until: now + time });
     }
 
@@ -197,17 +214,19 @@ mod tests {
     use crate::{Backoff, HalfOpen};
 
     const OPEN: Duration = Duration::from_secs(30);
+    const RUN: OpenCause = OpenCause::ConsecutiveFailures;
     const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn policy(probes: u32) -> Policy {
-        Policy { failures_to_open: 1, open_for: Backoff::fixed(OPEN), half_open: HalfOpen { probes, timeout: TIMEOUT } }
+        let half_open = HalfOpen { probes, timeout: TIMEOUT };
+        Policy { failures_to_open: Some(1), rates: None, open_for: Backoff::fixed(OPEN), half_open, chance: || 0.5 }
     }
 
     /// A machine that is half-open at the returned time, and its one probe.
     fn half_open(policy: &Policy) -> (Machine, Instant, u64) {
         let mut machine = Machine::new();
         let now = Instant::now();
-        machine.trip(0, now, policy);
+        machine.trip(0, RUN, Duration::ZERO, now, policy);
         let now = now + OPEN;
         let Ok(Pass::Probe(probe)) = machine.admit(now, policy) else { panic!("the first after the open time probes") };
         (machine, now, probe)
@@ -217,7 +236,7 @@ mod tests {
     fn it_stays_open_for_the_open_time() {
         let (policy, now) = (policy(1), Instant::now());
         let mut machine = Machine::new();
-        machine.trip(0, now, &policy);
+        machine.trip(0, RUN, Duration::ZERO, now, &policy);
         let early = machine.admit(now + OPEN - Duration::from_millis(1), &policy).expect_err("still open");
         assert_eq!((early.reason, early.retry_after), (RejectReason::Open, Some(Duration::from_millis(1))));
         assert!(machine.admit(now + OPEN, &policy).is_ok());
@@ -272,7 +291,7 @@ mod tests {
             now += machine.open_for(now).unwrap_or_default();
             match machine.admit(now, &policy) {
                 Ok(Pass::Probe(probe)) => machine.settle(machine.generation(), probe, verdict, now, &policy),
-                Ok(Pass::Free) => machine.trip(machine.generation(), now, &policy),
+                Ok(Pass::Free) => machine.trip(machine.generation(), RUN, Duration::ZERO, now, &policy),
                 Err(rejected) => panic!("{rejected}"),
             }
             machine.open_for(now)
@@ -304,7 +323,7 @@ mod tests {
         assert_eq!((refused.reason, refused.retry_after), (RejectReason::Isolated, None));
         machine.disable();
         assert_eq!(machine.admit(now, &policy).ok(), Some(Pass::Free));
-        machine.trip(machine.generation(), now, &policy);
+        machine.trip(machine.generation(), RUN, Duration::ZERO, now, &policy);
         assert_eq!(machine.state(), CircuitState::Disabled);
         machine.reset();
         assert_eq!(machine.state(), CircuitState::Closed);

@@ -5,6 +5,8 @@
 
 use std::{fmt, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{CircuitBreaker, machine::Pass};
 use crate::Verdict;
 
@@ -15,26 +17,59 @@ pub struct Permit {
     breaker: CircuitBreaker,
     generation: u64,
     pass: Pass,
+    pace: Pace,
     settled: bool,
 }
 
+/// How long the call takes, if that matters.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    Unmeasured,
+    Since(Instant),
+    Answered { slow: bool },
+}
+
 impl Permit {
+    #[inline]
     pub(super) fn new(breaker: CircuitBreaker, generation: u64, pass: Pass) -> Self {
-        Self { breaker, generation, pass, settled: false }
+        let pace = if breaker.slow_from().is_some() { Pace::Since(Instant::now()) } else { Pace::Unmeasured };
+        Self { breaker, generation, pass, pace, settled: false }
+    }
+
+    /// The service has answered, and what follows (the body of a response, say) does not count as slow. Without this
+    /// a call takes until it is complete. Only the first time counts.
+    #[inline]
+    pub fn answered(&mut self) {
+        if let Pace::Since(_) = self.pace {
+            self.pace = Pace::Answered { slow: self.is_slow() };
+        }
+    }
+
+    #[inline]
+    fn is_slow(&self) -> bool {
+        match self.pace {
+            Pace::Unmeasured => false,
+            Pace::Answered { slow } => slow,
+            Pace::Since(begun) => self.breaker.slow_from().is_some_and(|slow_from| begun.elapsed() >= slow_from),
+        }
     }
 
     /// Tells how the call went. Changes nothing if the circuit has changed its state since the call was admitted.
+    #[inline]
     pub fn complete(mut self, verdict: Verdict) {
         self.settle(verdict);
     }
 
-    fn settle(&mut self, verdict: Verdict) {
+    #[inline]
+    pub(super) fn settle(&mut self, verdict: Verdict) {
         self.settled = true;
-        self.breaker.settle(self.generation, self.pass, verdict);
+        let slow = self.is_slow();
+        self.breaker.settle(self.generation, self.pass, verdict, slow);
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if !self.settled {
             self.settle(if std::thread::panicking() { Verdict::Failure } else { Verdict::Cancelled });

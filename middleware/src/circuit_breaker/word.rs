@@ -34,18 +34,22 @@ pub(super) enum Count {
 }
 
 impl Word {
+    #[inline]
     pub(super) fn new(generation: u64, state: CircuitState) -> Self {
         Self(generation << GENERATION_SHIFT | state as u64)
     }
 
+    #[inline]
     pub(super) fn generation(self) -> u64 {
         self.0 >> GENERATION_SHIFT
     }
 
+    #[inline]
     pub(super) fn failures(self) -> u32 {
         (self.0 >> TAG_BITS) as u32 & FAILURES_MAX
     }
 
+    #[inline]
     pub(super) fn state(self) -> CircuitState {
         match self.0 & ((1 << TAG_BITS) - 1) {
             0 => CircuitState::Closed,
@@ -56,6 +60,7 @@ impl Word {
         }
     }
 
+    #[inline]
     fn with_failures(self, failures: u32) -> Self {
         let mask = u64::from(FAILURES_MAX) << TAG_BITS;
         Self(self.0 & !mask | u64::from(failures) << TAG_BITS)
@@ -63,10 +68,12 @@ impl Word {
 
     /// Counts the verdict of a call that was admitted in `generation`. Of a generation that is over, or of a state
     /// that does not count, nothing changes.
-    pub(super) fn count(self, generation: u64, verdict: Verdict, failures_to_open: u32) -> Count {
+    #[inline]
+    pub(super) fn count(self, generation: u64, verdict: Verdict, failures_to_open: Option<u32>) -> Count {
         if self.state() != CircuitState::Closed || self.generation() != generation {
             return Count::Keep;
         }
+        let Some(failures_to_open) = failures_to_open else { return Count::Keep };
         match (verdict, self.failures()) {
             (Verdict::Failure, failures) if failures + 1 >= failures_to_open => Count::Trip,
             (Verdict::Failure, failures) => Count::Swap(self.with_failures(failures + 1)),
@@ -81,6 +88,8 @@ impl Word {
 mod tests {
     use super::*;
 
+    const TWO: Option<u32> = Some(2);
+
     #[test]
     fn the_parts_do_not_touch() {
         let word = Word::new(0xff_ffff_ffff, CircuitState::Disabled).with_failures(FAILURES_MAX);
@@ -92,20 +101,21 @@ mod tests {
     #[test]
     fn a_run_of_failures_is_counted_and_ended() {
         let word = Word::new(7, CircuitState::Closed);
-        assert_eq!(word.count(7, Verdict::Success, 2), Count::Keep);
-        assert_eq!(word.count(7, Verdict::Failure, 2), Count::Swap(word.with_failures(1)));
+        assert_eq!(word.count(7, Verdict::Success, TWO), Count::Keep);
+        assert_eq!(word.count(7, Verdict::Failure, TWO), Count::Swap(word.with_failures(1)));
         let once = word.with_failures(1);
-        assert_eq!(once.count(7, Verdict::Failure, 2), Count::Trip);
-        assert_eq!(once.count(7, Verdict::Success, 2), Count::Swap(word));
-        assert_eq!(once.count(7, Verdict::Throttled { retry_after: None }, 2), Count::Keep);
-        assert_eq!(once.count(7, Verdict::Cancelled, 2), Count::Keep);
+        assert_eq!(once.count(7, Verdict::Failure, TWO), Count::Trip);
+        assert_eq!(once.count(7, Verdict::Success, TWO), Count::Swap(word));
+        assert_eq!(once.count(7, Verdict::Throttled { retry_after: None }, TWO), Count::Keep);
+        assert_eq!(once.count(7, Verdict::Cancelled, TWO), Count::Keep);
+        assert_eq!(once.count(7, Verdict::Failure, None), Count::Keep);
     }
 
     #[test]
     fn another_generation_has_no_say() {
         let once = Word::new(7, CircuitState::Closed).with_failures(1);
-        assert_eq!(once.count(6, Verdict::Success, 2), Count::Keep);
-        assert_eq!(once.count(6, Verdict::Failure, 2), Count::Keep);
-        assert_eq!(Word::new(7, CircuitState::Disabled).count(7, Verdict::Failure, 1), Count::Keep);
+        assert_eq!(once.count(6, Verdict::Success, TWO), Count::Keep);
+        assert_eq!(once.count(6, Verdict::Failure, TWO), Count::Keep);
+        assert_eq!(Word::new(7, CircuitState::Disabled).count(7, Verdict::Failure, Some(1)), Count::Keep);
     }
 }
