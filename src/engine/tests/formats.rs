@@ -28,12 +28,20 @@ struct Fixture<'a> {
     invoices: [&'a str; 2],
 }
 
-const FIXTURES: [Fixture<'static>; 1] = [Fixture {
-    folder: "format-1",
-    held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAAFDGNw5EwFcFUvQTFh1jgCk",
-    held_in_journal: "AQAAAAMAAAAAAAAAAQAAAAciug1zjI8YZzzWl60YjpI",
-    invoices: ["01a20a3a-c6ff-75f2-a08c-812d1e87baf4", "01a20a3a-c70c-77fe-bf6c-456500d9baf4"],
-}];
+const FIXTURES: [Fixture<'static>; 2] = [
+    Fixture {
+        folder: "format-1",
+        held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAAFDGNw5EwFcFUvQTFh1jgCk",
+        held_in_journal: "AQAAAAMAAAAAAAAAAQAAAAciug1zjI8YZzzWl60YjpI",
+        invoices: ["01a20a3a-c6ff-75f2-a08c-812d1e87baf4", "01a20a3a-c70c-77fe-bf6c-456500d9baf4"],
+    },
+    Fixture {
+        folder: "format-2",
+        held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAANi_HK6hsF5jlw1WfS-cfbc",
+        held_in_journal: "AQAAAAMAAAAAAAAAAQAAAP2RfUdNGJk1ua62qV_X5tE",
+        invoices: ["01a210b0-2be7-707a-b908-07bccdd8cc68", "01a210b0-2bee-7747-9afe-497937866316"],
+    },
+];
 
 /// The least that holds the largest message here.
 const FILE_BYTES: u64 = 48 << 10;
