@@ -37,6 +37,18 @@ pub enum BrokerError {
         /// Which two, and what to do.
         problem: String,
     },
+    /// A queue has as much as it may hold. Nothing was stored.
+    #[error("queue '{queue}' has as much as it may hold; consume messages, or raise its limits")]
+    QueueFull {
+        /// Its name.
+        queue: String,
+    },
+    /// The lease of one of the deliveries that were to be settled together has ended. Nothing was done.
+    #[error("ack_id: the lease of delivery {index} has ended; nothing was settled or published")]
+    StaleAck {
+        /// Which one, from 0.
+        index: usize,
+    },
     /// The dedup id was used for another message within the window.
     #[error("dedup_id: {dedup_id:?} was used for a message with another content")]
     DedupMismatch {
@@ -91,6 +103,12 @@ impl From<EngineError> for BrokerError {
             EngineError::BadName { field, source } => Self::invalid(field, source.to_string()),
             EngineError::MessageTooLarge { bytes, max } => Self::TooLarge { field: "message", bytes, max },
             EngineError::NoSuchQueue { name } => Self::NotFound { what: format!("queue '{name}'") },
+            EngineError::NoSuchTopic { name } => Self::NotFound { what: format!("topic '{name}'") },
+            EngineError::QueueFull { queue } => Self::QueueFull { queue },
+            EngineError::StaleAck { index } => Self::StaleAck { index },
+            EngineError::UnknownAck { index } => {
+                Self::invalid("ack_id", format!("of delivery {index} is not an ack id of this broker"))
+            }
             EngineError::DedupMismatch { dedup_id } => Self::DedupMismatch { dedup_id },
             EngineError::Full { what } => Self::Overloaded { what },
             EngineError::Stopped => Self::Draining,

@@ -8,7 +8,7 @@ mod limits;
 
 use std::sync::{Arc, RwLock};
 
-pub use crate::engine::{Acked, Published, Registered};
+pub use crate::engine::{Published, Registered, Settled};
 pub use error::BrokerError;
 pub use limits::Limits;
 use tracing::debug;
@@ -191,7 +191,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`] when none could be looked at.
-    pub async fn ack(&self, request: Ack) -> Result<Vec<Acked>, BrokerError> {
+    pub async fn ack(&self, request: Ack) -> Result<Vec<Settled>, BrokerError> {
         let engine = self.engine()?;
         let ids = self.shared.limits.check_ack(&request, &engine.ack_key())?;
         Ok(engine.ack(request.queue, ids).await?)

@@ -149,7 +149,7 @@ impl Committer {
         let unclaimed = std::mem::take(&mut self.unclaimed);
         let mut step = self.step(now);
         step.tick();
-        step.release(unclaimed);
+        step.give_back(unclaimed);
         if self.may_publish() {
             requests.splice(..0, self.held_back.drain(..));
         } else if self.is_stuck() {
@@ -157,7 +157,7 @@ impl Committer {
             held_back.into_iter().for_each(|request| self.hold_back(request));
         }
         for request in requests.drain(..) {
-            if matches!(request.verb, Verb::Publish { .. }) && !self.may_publish() {
+            if request.verb.brings_messages() && !self.may_publish() {
                 self.hold_back(request);
                 continue;
             }
@@ -228,19 +228,23 @@ impl Committer {
             blocks: &mut self.reading.cache,
             now,
             limits: self.options.limits,
+            declares: self.options.auto_declare,
         }
     }
 
     fn decide(&mut self, now: Timestamp, request: Request) {
         let Request { verb, room } = request;
         let answer = match verb {
-            Verb::Publish { topic, messages, reply } => {
-                Answer::new(reply, self.step(now).publish(topic, messages), room)
-            }
+            Verb::Publish { publication, reply } => Answer::new(reply, self.step(now).publish(publication), room),
             Verb::Register { service, topics, reply } => {
                 Answer::new(reply, self.step(now).register(&service, topics), room)
             }
-            Verb::Ack { queue, ids, reply } => Answer::new(reply, self.step(now).ack(&queue, &ids), room),
+            Verb::SettleEach { queue, items, reply } => {
+                Answer::new(reply, self.step(now).settle_each(queue.as_ref(), &items), room)
+            }
+            Verb::SettleAll { items, publications, reply } => {
+                Answer::new(reply, self.step(now).settle_all(&items, publications), room)
+            }
             Verb::Statistics { reply } => Answer::new(reply, Ok(self.statistics()), room),
             Verb::Receive { reply, .. } if reply.is_closed() => return,
             Verb::Receive { receive, reply } => return self.receive(now, &receive, reply),
@@ -284,12 +288,13 @@ impl Committer {
             self.answers.push(Answer::deliveries(waiter.reply, Err(EngineError::Full { what })));
             return None;
         }
-        let Received { deliveries, next } = self.step(now).receive(queue, max_messages, mode, fill);
+        let Received { deliveries, next, is_further } = self.step(now).receive(queue, max_messages, mode, fill);
         let answer = match next {
             Next::Missing(blocks) if deliveries.is_empty() => {
                 let count = if fill == Fill::Whole { blocks.len() } else { 1 };
                 blocks.iter().take(count).for_each(|block| self.reading.request(block, queue));
-                return Some(Waiter { reads: reads.saturating_add(1), ..waiter });
+                // Only what brings it no further counts.
+                return Some(Waiter { reads: if is_further { 0 } else { reads.saturating_add(1) }, ..waiter });
             }
             Next::Failed(problem) if deliveries.is_empty() => Err(EngineError::Unreadable { problem }),
             Next::Ahead(block) => {
@@ -306,7 +311,7 @@ impl Committer {
     }
 
     fn is_ready(&self, queue: QueueId) -> bool {
-        self.state.queue_and_topic(queue).is_some_and(|(q, t)| q.ready(t.log.next).next().is_some())
+        self.state.queue_and_topic(queue).is_some_and(|(queue, topic)| queue.is_ready(topic.log.next))
     }
 
     /// Gives what has come to those who waited for it.

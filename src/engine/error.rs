@@ -39,6 +39,30 @@ pub enum EngineError {
         /// The name.
         name: String,
     },
+    /// There is no topic of that name.
+    #[error("topic '{name}' does not exist")]
+    NoSuchTopic {
+        /// The name.
+        name: String,
+    },
+    /// A queue has as much as it may hold. Nothing was stored.
+    #[error("queue '{queue}' is full")]
+    QueueFull {
+        /// Its name.
+        queue: String,
+    },
+    /// The lease of one of the deliveries that were to be settled together has ended. Nothing was done.
+    #[error("the lease of delivery {index} has ended")]
+    StaleAck {
+        /// Which one, from 0.
+        index: usize,
+    },
+    /// One of the ack ids that were to be settled together is none. Nothing was done.
+    #[error("ack id {index} is none of this store")]
+    UnknownAck {
+        /// Which one, from 0.
+        index: usize,
+    },
     /// The dedup id was used for another message within the window.
     #[error("dedup id {dedup_id:?} was used for another message")]
     DedupMismatch {

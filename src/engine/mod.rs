@@ -151,7 +151,10 @@ pub use self::{
     import::{DamagedLines, ImportError, ImportObserver, ImportPass, ImportProgress, ImportReport},
     open::Recovery,
     options::{Limits, Options},
-    reply::{AckMode, Acked, Published, PublishedMessage, QueueStatistics, Receive, Registered, Statistics},
+    reply::{
+        AckMode, Nack, NackOutcome, Published, PublishedMessage, QueueStatistics, Receive, Registered, Settled,
+        SettledAll, Settlement, Statistics,
+    },
     sealed::{Dedup, Sealed},
     space::StorageLow,
 };
@@ -160,6 +163,7 @@ use self::{
     request::Verb,
     space::{Space, SpaceWatch},
     sync::{JoinHandle, Mutex},
+    verbs::Publication,
 };
 use crate::model::{AckId, AckKey, Delivery, Draft, Name};
 
@@ -193,13 +197,10 @@ impl Engine {
     /// # Cancel safety
     /// Dropped early, the messages may or may not be stored.
     pub async fn publish(&self, topic: Name, drafts: Vec<Draft>) -> Result<Published, EngineError> {
-        let window = self.shared.options.dedup_window;
-        let messages: Vec<_> = drafts.into_iter().map(|draft| Sealed::new(draft, window)).collect();
-        self.check_fits(&messages)?;
-        if let Some(StorageLow { free_bytes, reserve_bytes }) = self.storage_low() {
-            return Err(EngineError::StorageFull { free_bytes, reserve_bytes });
-        }
-        self.ask(|reply| Verb::Publish { topic, messages, reply }).await
+        let publication = self.seal(topic, drafts);
+        self.check_fits(request::frame_bytes_of(&publication.messages))?;
+        self.check_storage()?;
+        self.ask(|reply| Verb::Publish { publication, reply }).await
     }
 
     /// Declares the inbox of a service and its queues on topics, all or none.
@@ -226,8 +227,40 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn ack(&self, queue: Name, ids: Vec<Option<AckId>>) -> Result<Vec<Acked>, EngineError> {
-        self.ask(|reply| Verb::Ack { queue, ids, reply }).await
+    pub async fn ack(&self, queue: Name, ids: Vec<Option<AckId>>) -> Result<Vec<Settled>, EngineError> {
+        let items = ids.into_iter().map(|id| (id, Settlement::Ack)).collect();
+        self.settle_each(Some(queue), items).await
+    }
+
+    /// Settles deliveries, each on its own; `None` stands for an ack id that could not be read. With the name of a queue,
+    /// only deliveries of that queue are settled.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn settle_each(
+        &self,
+        queue: Option<Name>,
+        items: Vec<(Option<AckId>, Settlement)>,
+    ) -> Result<Vec<Settled>, EngineError> {
+        self.ask(|reply| Verb::SettleEach { queue, items, reply }).await
+    }
+
+    /// Settles deliveries, of whatever queues, and publishes messages, in one durable step: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn settle_all(
+        &self,
+        items: Vec<(Option<AckId>, Settlement)>,
+        publications: Vec<(Name, Vec<Draft>)>,
+    ) -> Result<SettledAll, EngineError> {
+        let publications: Vec<_> = publications.into_iter().map(|(topic, drafts)| self.seal(topic, drafts)).collect();
+        let bytes = publications.iter().map(|publication| request::frame_bytes_of(&publication.messages)).sum();
+        self.check_fits(bytes)?;
+        if !publications.is_empty() {
+            self.check_storage()?;
+        }
+        self.ask(|reply| Verb::SettleAll { items, publications, reply }).await
     }
 
     /// Counts what the engine holds. Looks at every message, so it is for tests and for people, not for every second.
@@ -293,9 +326,24 @@ impl Engine {
         &self.shared.recovery
     }
 
-    fn check_fits(&self, messages: &[Sealed]) -> Result<(), EngineError> {
-        let (bytes, max) = (request::frame_bytes_of(messages), self.shared.options.frame_bytes_max());
+    fn seal(&self, topic: Name, drafts: Vec<Draft>) -> Publication {
+        let (now, window) = (self.shared.options.clock.now(), self.shared.options.dedup_window);
+        let messages = drafts.into_iter().map(|draft| Sealed::new(draft, now, window)).collect();
+        Publication { topic, messages }
+    }
+
+    fn check_fits(&self, bytes: usize) -> Result<(), EngineError> {
+        let max = self.shared.options.frame_bytes_max();
         if bytes > max { Err(EngineError::MessageTooLarge { bytes, max }) } else { Ok(()) }
+    }
+
+    fn check_storage(&self) -> Result<(), EngineError> {
+        match self.storage_low() {
+            Some(StorageLow { free_bytes, reserve_bytes }) => {
+                Err(EngineError::StorageFull { free_bytes, reserve_bytes })
+            }
+            None => Ok(()),
+        }
     }
 
     async fn ask<T>(

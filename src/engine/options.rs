@@ -17,8 +17,10 @@ pub struct Options {
     pub journal_file_bytes: u64,
     /// Most of what is kept in memory for each single one. Defaults: see [`Limits`].
     pub limits: Limits,
-    /// How long a dedup id is remembered, also after its message is gone. Default 2 minutes.
+    /// How long a dedup id is remembered, also after its message is gone, where the topic does not say so. Default 2 minutes.
     pub dedup_window: Duration,
+    /// Whether publishing to a name, or receiving from it, declares it. Default true.
+    pub auto_declare: bool,
     /// Most receives that wait at a time; further ones are refused. Default 2,048.
     pub waiters_max: usize,
     /// Most bytes of requests that are under way at a time; further ones wait for room. Default 64 MiB.
@@ -43,11 +45,24 @@ pub struct Limits {
     pub leases_max: usize,
     /// Most messages at a time that become visible later. Default 1,000,000, which take about 100 MB.
     pub delayed_max: usize,
+    /// Most dead letters, over all queues; beyond it messages that failed are delivered again. Default 500,000, which take
+    /// about 100 MB.
+    pub dead_letters_max: usize,
+    /// Most messages, over all queues, that wait in memory for another of their ordering key; beyond it no further keys are
+    /// looked for. Default 500,000, which take about 100 MB.
+    pub passed_over_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { topics_max: 100_000, dedup_ids_max: 1_000_000, leases_max: 500_000, delayed_max: 1_000_000 }
+        Self {
+            topics_max: 100_000,
+            dedup_ids_max: 1_000_000,
+            leases_max: 500_000,
+            delayed_max: 1_000_000,
+            dead_letters_max: 500_000,
+            passed_over_max: 500_000,
+        }
     }
 }
 
@@ -60,6 +75,7 @@ impl Options {
             journal_file_bytes: 64 << 20,
             limits: Limits::default(),
             dedup_window: Duration::from_secs(120),
+            auto_declare: true,
             waiters_max: 2048,
             inbox_bytes: 64 << 20,
             free_bytes_min: (2 * 5 * 64 + 1024) << 20,

@@ -63,15 +63,58 @@ pub enum AckMode {
     Lease(Duration),
 }
 
-/// What became of an ack.
+/// What is to become of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// The queue is done with the message.
+    Ack,
+    /// The consumer is not: see there.
+    Nack(Nack),
+    /// The consumer needs more time: the lease ends that long from now.
+    Extend(Duration),
+}
+
+/// A delivery that its consumer could not, or would not, make something of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nack {
+    /// What is to become of the message.
+    pub outcome: NackOutcome,
+    /// After how long a message that failed may be delivered again; `None`: after as long as the queue's policy says.
+    pub delay: Option<Duration>,
+    /// Why, for people; may be empty.
+    pub reason: String,
+}
+
+/// What becomes of a message whose consumer gives it back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NackOutcome {
+    /// It is back in its place at once, as if it had not been delivered: a consumer that shuts down.
+    Release,
+    /// The delivery counts as one that failed: the message waits for the next one, or was delivered often enough.
+    #[default]
+    Retry,
+    /// It goes to the dead letters.
+    DeadLetter,
+}
+
+/// What became of a delivery that was to be settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acked {
-    /// The message is done with.
-    Acked,
-    /// The lease had ended: the message is done with already, or somebody else may hold it.
+pub enum Settled {
+    /// What was asked for.
+    Done,
+    /// Nothing. The lease had ended: the message is done with already, or somebody else may hold it.
     Stale,
-    /// It is no ack id of this queue.
+    /// Nothing. It is no ack id of this queue.
     Unknown,
+}
+
+/// What became of deliveries and messages that were settled and published together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledAll {
+    /// Of each delivery, in order: all done.
+    pub results: Vec<Settled>,
+    /// Of each publication, in order.
+    pub published: Vec<Published>,
 }
 
 /// What the engine holds; counting it looks at every message.

@@ -4,8 +4,12 @@ use std::fmt;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Acked, EngineError, Published, Receive, Registered, Statistics, sealed::Sealed};
-use crate::model::{AckId, Delivery, Name};
+use super::{
+    EngineError, Published, Receive, Registered, Settled, SettledAll, Settlement, Statistics,
+    sealed::Sealed,
+    verbs::{Publication, SettleItem},
+};
+use crate::model::{Delivery, Name};
 
 type Reply<T> = Result<T, EngineError>;
 
@@ -19,10 +23,11 @@ pub(super) struct Request {
 /// What is asked.
 #[derive(Debug)]
 pub(super) enum Verb {
-    Publish { topic: Name, messages: Vec<Sealed>, reply: oneshot::Sender<Reply<Published>> },
+    Publish { publication: Publication, reply: oneshot::Sender<Reply<Published>> },
     Register { service: Name, topics: Vec<Name>, reply: oneshot::Sender<Reply<Registered>> },
     Receive { receive: Receive, reply: oneshot::Sender<Reply<Vec<Delivery>>> },
-    Ack { queue: Name, ids: Vec<Option<AckId>>, reply: oneshot::Sender<Reply<Vec<Acked>>> },
+    SettleEach { queue: Option<Name>, items: Vec<SettleItem>, reply: oneshot::Sender<Reply<Vec<Settled>>> },
+    SettleAll { items: Vec<SettleItem>, publications: Vec<Publication>, reply: oneshot::Sender<Reply<SettledAll>> },
     Statistics { reply: oneshot::Sender<Reply<Statistics>> },
 }
 
@@ -32,9 +37,14 @@ impl Verb {
         /// What the records that come with a request take beside the messages: names, headers, runs.
         const OVERHEAD_BYTES: usize = 64 << 10;
         match self {
-            Self::Publish { messages, .. } => OVERHEAD_BYTES + frame_bytes_of(messages),
+            Self::Publish { publication, .. } => OVERHEAD_BYTES + frame_bytes_of(&publication.messages),
             Self::Register { topics, .. } => OVERHEAD_BYTES + topics.len() * 1024,
-            Self::Receive { .. } | Self::Ack { .. } | Self::Statistics { .. } => OVERHEAD_BYTES,
+            Self::SettleEach { items, .. } => OVERHEAD_BYTES + settle_bytes_of(items),
+            Self::SettleAll { items, publications, .. } => {
+                let messages: usize = publications.iter().map(|publication| frame_bytes_of(&publication.messages)).sum();
+                OVERHEAD_BYTES + settle_bytes_of(items) + messages + publications.len() * 1024
+            }
+            Self::Receive { .. } | Self::Statistics { .. } => OVERHEAD_BYTES,
         }
     }
 
@@ -43,9 +53,22 @@ impl Verb {
         /// What a request takes beside its messages: itself, names, its answer.
         const OVERHEAD_BYTES: usize = 1 << 10;
         match self {
-            Self::Publish { messages, .. } => Some(OVERHEAD_BYTES + frame_bytes_of(messages)),
-            Self::Register { .. } | Self::Receive { .. } | Self::Ack { .. } | Self::Statistics { .. } => None,
+            Self::Publish { publication, .. } => Some(OVERHEAD_BYTES + frame_bytes_of(&publication.messages)),
+            Self::SettleAll { publications, .. } if !publications.is_empty() => {
+                let messages = publications.iter().map(|publication| frame_bytes_of(&publication.messages));
+                Some(OVERHEAD_BYTES + messages.sum::<usize>())
+            }
+            Self::Register { .. }
+            | Self::Receive { .. }
+            | Self::SettleEach { .. }
+            | Self::SettleAll { .. }
+            | Self::Statistics { .. } => None,
         }
+    }
+
+    /// Whether it brings messages, and so has to wait while no more may come.
+    pub(super) fn brings_messages(&self) -> bool {
+        self.room_bytes().is_some()
     }
 
     /// Answers that the request was never looked at.
@@ -55,7 +78,8 @@ impl Verb {
             Self::Publish { reply, .. } => drop(reply.send(Err(error))),
             Self::Register { reply, .. } => drop(reply.send(Err(error))),
             Self::Receive { reply, .. } => drop(reply.send(Err(error))),
-            Self::Ack { reply, .. } => drop(reply.send(Err(error))),
+            Self::SettleEach { reply, .. } => drop(reply.send(Err(error))),
+            Self::SettleAll { reply, .. } => drop(reply.send(Err(error))),
             Self::Statistics { reply } => drop(reply.send(Err(error))),
         }
     }
@@ -64,6 +88,15 @@ impl Verb {
 /// The bytes that the records of these messages take in a frame.
 pub(super) fn frame_bytes_of(messages: &[Sealed]) -> usize {
     messages.iter().map(|m| super::journal::RECORD_HEADER_BYTES + m.body_bytes()).sum()
+}
+
+/// The bytes that the records of these settlements take in a frame, at most.
+fn settle_bytes_of(items: &[SettleItem]) -> usize {
+    let reason = |settlement: &Settlement| match settlement {
+        Settlement::Nack(nack) => nack.reason.len(),
+        Settlement::Ack | Settlement::Extend(_) => 0,
+    };
+    items.iter().map(|(_, settlement)| 2 * super::journal::RECORD_HEADER_BYTES + reason(settlement)).sum()
 }
 
 /// What became of the frame that an answer waits for.

@@ -60,13 +60,15 @@ mod tag {
     pub(super) const DELAY_MS: u8 = 7;
     pub(super) const DELIVER_AT_MS: u8 = 8;
     pub(super) const TTL_MS: u8 = 9;
+    pub(super) const TRACEPARENT: u8 = 10;
+    pub(super) const TRACESTATE: u8 = 11;
 }
 
 impl Sealed {
-    /// Encodes a draft under a new id.
+    /// Encodes a draft under a new id, of that moment.
     #[must_use]
-    pub fn new(draft: Draft, dedup_window: Duration) -> Self {
-        Self::with_id(MessageId::generate(), draft, dedup_window)
+    pub fn new(draft: Draft, now: Timestamp, dedup_window: Duration) -> Self {
+        Self::with_id(MessageId::generate(now), draft, dedup_window)
     }
 
     /// Encodes a draft under the id that it has already.
@@ -127,6 +129,8 @@ impl Sealed {
             }
             tag::DELAY_MS => self.due = Due::After(Duration::from_millis(parts.u64()?)),
             tag::DELIVER_AT_MS => self.due = Due::At(Timestamp::from_millis(parts.u64()?)),
+            tag::TRACEPARENT => self.properties.traceparent = text()?,
+            tag::TRACESTATE => self.properties.tracestate = text()?,
             tag::TTL_MS => self.ttl = Some(Duration::from_millis(parts.u64()?)),
             _ => return Err("has a field of an unknown tag"),
         }
@@ -183,6 +187,11 @@ impl Kept {
         OVERHEAD_BYTES + (self.head.len() + self.message.payload.len()) as u64
     }
 
+    /// What its record takes.
+    pub(super) fn record_bytes(&self) -> u64 {
+        (super::journal::RECORD_HEADER_BYTES + self.head.len() + self.message.payload.len()) as u64
+    }
+
     /// What stands in its record.
     pub(super) fn body(&self) -> MessageBody<'_> {
         let (head, payload, crc) = (&self.head, &self.message.payload, self.body_crc);
@@ -196,6 +205,8 @@ fn encode_head(head: &mut Vec<u8>, p: &Properties, dedup: Option<&Dedup>, due: D
         (tag::ORDERING_KEY, &p.ordering_key),
         (tag::REPLY_TO, &p.reply_to),
         (tag::CORRELATION_ID, &p.correlation_id),
+        (tag::TRACEPARENT, &p.traceparent),
+        (tag::TRACESTATE, &p.tracestate),
     ] {
         if let Some(text) = text {
             put_field(head, tag, |out| out.extend_from_slice(text.as_bytes()));

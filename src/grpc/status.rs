@@ -31,19 +31,23 @@ enum Kind {
     Request,
     /// The call was not begun, for a reason that lies with this instance.
     Refused,
+    /// The call may be carried out when others have done something; no instance can do it before.
+    Full,
     /// The call may or may not have been carried out.
     Unknown,
 }
 
 fn outcome_of(error: &BrokerError) -> (Code, &'static str, Kind) {
     use BrokerError as E;
-    use Kind::{Refused, Request, Unknown};
+    use Kind::{Full, Refused, Request, Unknown};
     // The same order as in the REST mapping, line by line.
     match error {
         E::InvalidArgument { .. } => (Code::InvalidArgument, "invalid_argument", Request),
         E::TooLarge { .. } => (Code::OutOfRange, "too_large", Request),
         E::NotFound { .. } => (Code::NotFound, "not_found", Request),
         E::NameConflict { .. } => (Code::AlreadyExists, "name_conflict", Request),
+        E::QueueFull { .. } => (Code::ResourceExhausted, "queue_full", Full),
+        E::StaleAck { .. } => (Code::FailedPrecondition, "stale_ack", Request),
         E::DedupMismatch { .. } => (Code::FailedPrecondition, "dedup_mismatch", Request),
         E::Overloaded { .. } => (Code::Unavailable, "overloaded", Refused),
         E::NotActive => (Code::Unavailable, "not_active", Refused),
@@ -65,6 +69,7 @@ pub(super) fn status_of(error: &BrokerError) -> Status {
             metadata.insert(REFUSAL, MetadataValue::from_static(text));
             metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_REFUSED));
         }
+        Kind::Full => drop(metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_REFUSED))),
         Kind::Unknown => {
             metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_NEVER));
         }
@@ -79,14 +84,15 @@ pub(super) fn status_of(error: &BrokerError) -> Status {
 pub(super) fn error_message_of(error: &BrokerError) -> Result<String, Status> {
     match outcome_of(error) {
         (_, code, Kind::Request) => Ok(format!("{code}: {error}")),
-        (_, _, Kind::Refused | Kind::Unknown) => Err(status_of(error)),
+        (_, _, Kind::Refused | Kind::Full | Kind::Unknown) => Err(status_of(error)),
     }
 }
 
 /// Says to the layers outside what the status alone does not.
 pub(super) fn mark(response: &mut Response) {
     let headers = response.headers();
-    if headers.contains_key(REFUSAL) {
+    let is_for_now = headers.get(PUSHBACK).is_some_and(|pushback| pushback != PUSHBACK_NEVER);
+    if headers.contains_key(REFUSAL) || is_for_now {
         response.extensions_mut().insert(Verdict::Ignore);
     } else if !headers.contains_key(CODE) {
         mark_unread(response);
@@ -119,6 +125,8 @@ mod tests {
             BrokerError::TooLarge { field: "message", bytes: 2, max: 1 },
             BrokerError::NotFound { what: "queue 'q'".into() },
             BrokerError::NameConflict { problem: "two things".into() },
+            BrokerError::QueueFull { queue: "q".into() },
+            BrokerError::StaleAck { index: 1 },
             BrokerError::DedupMismatch { dedup_id: "d".into() },
             BrokerError::Overloaded { what: "full" },
             BrokerError::NotActive,
@@ -133,7 +141,7 @@ mod tests {
     fn what_is_wrong_with_a_call_is_in_the_contracts_own_channel_and_the_rest_is_unavailable() {
         let messages: Vec<_> = all().iter().filter_map(|e| error_message_of(e).ok()).collect();
         assert_eq!(messages[0], "invalid_argument: topic: must not be empty");
-        assert_eq!(messages.len(), 5);
+        assert_eq!(messages.len(), 6);
         for status in all().iter().filter_map(|e| error_message_of(e).err()) {
             assert!([Code::Unavailable, Code::ResourceExhausted].contains(&status.code()), "{status:?}");
         }

@@ -6,27 +6,27 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
-use super::{Attempt, QueueId, Seq};
+use super::{LeaseNumber, QueueId, Seq};
 
-/// Queue, position and attempt of a delivery.
+/// Queue, position and lease of a delivery.
 ///
 /// As text it is base64url of
 ///
 /// ```text
 /// 0       4            12        16                       32
-/// | queue | position   | attempt | HMAC-SHA256, truncated |
+/// | queue | position   | lease   | HMAC-SHA256, truncated |
 /// ```
 ///
-/// The MAC keeps clients from acking what they were never given; the attempt keeps a late ack from removing a message
-/// that somebody else holds by now.
+/// The MAC keeps clients from acking what they were never given; the number of the lease keeps a late ack from removing a
+/// message that somebody else holds by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AckId {
     /// The queue that delivered it.
     pub queue: QueueId,
     /// The message's place in its topic.
     pub seq: Seq,
-    /// Which delivery of the message this was.
-    pub attempt: Attempt,
+    /// Which lease of the message this was.
+    pub lease: LeaseNumber,
 }
 
 /// The text is no ack id of this store.
@@ -54,7 +54,7 @@ impl AckKey {
         let mut bytes = [0; BODY_BYTES + MAC_BYTES];
         bytes[..4].copy_from_slice(&id.queue.0.to_le_bytes());
         bytes[4..12].copy_from_slice(&id.seq.0.to_le_bytes());
-        bytes[12..16].copy_from_slice(&id.attempt.0.to_le_bytes());
+        bytes[12..16].copy_from_slice(&id.lease.0.to_le_bytes());
         let mac = self.mac(&bytes[..BODY_BYTES]).finalize().into_bytes();
         bytes[BODY_BYTES..].copy_from_slice(&mac[..MAC_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
@@ -76,7 +76,7 @@ impl AckKey {
         Ok(AckId {
             queue: QueueId(u32_at(0)?),
             seq: Seq(u64::from(u32_at(4)?) | u64::from(u32_at(8)?) << 32),
-            attempt: Attempt(u32_at(12)?),
+            lease: LeaseNumber(u32_at(12)?),
         })
     }
 
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn an_ack_id_survives_the_round_trip_and_no_forgery_does() {
         let key = AckKey::new([7; 32]);
-        let id = AckId { queue: QueueId(3), seq: Seq(u64::MAX - 5), attempt: Attempt(2) };
+        let id = AckId { queue: QueueId(3), seq: Seq(u64::MAX - 5), lease: LeaseNumber(2) };
         let text = key.seal(id);
         assert_eq!(key.open(&text), Ok(id));
         assert_eq!(AckKey::new([8; 32]).open(&text), Err(AckIdError));

@@ -9,7 +9,7 @@ use super::{AckId, Attempt, Message, Timestamp};
 pub struct Delivery {
     /// The message.
     pub message: Arc<Message>,
-    /// Which delivery to this queue it is; the first one is 1.
+    /// Which delivery to this queue it is, of those that count; the first one is 1.
     pub attempt: Attempt,
     /// Until when the consumer holds it; `None` when it was acked as it was handed out.
     pub lease: Option<Lease>,

@@ -1,18 +1,29 @@
 //! Ids and positions, each a type of its own so that one cannot be passed for another.
 
-use std::fmt;
+use std::{fmt, sync::Mutex};
 
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
+
+use super::Timestamp;
 
 /// The id of a message: a UUID, version 7 for those that the broker makes (they sort by time).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub Uuid);
 
 impl MessageId {
-    /// A new id, of now.
+    /// A new id, of that moment. Those of one moment that one process makes sort in the order in which it made them.
     #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
+    pub fn generate(now: Timestamp) -> Self {
+        static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+        let (seconds, nanos) = (now.as_millis() / 1000, (now.as_millis() % 1000) as u32 * 1_000_000);
+        Self(Uuid::new_v7(uuid::Timestamp::from_unix(&CONTEXT, seconds, nanos)))
+    }
+
+    /// The moment of an id that the broker has made; `None` for one that was brought along.
+    #[must_use]
+    pub fn made_at(self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp().filter(|_| self.0.get_version_num() == 7)?.to_unix();
+        Some(Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(u64::from(nanos) / 1_000_000)))
     }
 }
 
@@ -60,6 +71,25 @@ number!(
     Seq(u64)
 );
 number!(
-    /// Which delivery of a message this is; the first one is 1.
+    /// Which delivery of a message this is, of those that count; the first one is 1.
     Attempt(u32)
 );
+number!(
+    /// Which lease of a message this is, the first one being 1. Every lease has a higher one than those before it, whether
+    /// its delivery counts or not, so that who comes late is told apart.
+    LeaseNumber(u32)
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_when_it_was_made_and_those_of_one_moment_sort() {
+        let moment = Timestamp::from_millis(1_800_000_000_123);
+        let ids: Vec<_> = (0..100).map(|_| MessageId::generate(moment)).collect();
+        assert!(ids.is_sorted() && ids.iter().all(|id| id.made_at() == Some(moment)));
+        assert!(MessageId::generate(moment.after(std::time::Duration::from_millis(1))) > ids[99]);
+        assert_eq!(MessageId(Uuid::new_v4()).made_at(), None);
+    }
+}

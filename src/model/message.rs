@@ -19,6 +19,10 @@ pub struct Properties {
     pub reply_to: Option<String>,
     /// What an answer has to repeat.
     pub correlation_id: Option<String>,
+    /// Of which trace the publish was a part: the header `traceparent` of W3C Trace Context.
+    pub traceparent: Option<String>,
+    /// What the header `tracestate` said beside that.
+    pub tracestate: Option<String>,
 }
 
 /// When a message becomes visible to consumers.
@@ -82,9 +86,9 @@ impl Draft {
     pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 256;
     /// Longest attribute value, in bytes.
     pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 1024;
-    /// Longest `ordering_key`, `reply_to` and `correlation_id`, in bytes.
+    /// Longest `ordering_key`, `reply_to`, `correlation_id` and `tracestate`, in bytes.
     pub const TEXT_BYTES_MAX: usize = 1024;
-    /// Longest `dedup_id` and `content_type`, in bytes.
+    /// Longest `dedup_id`, `content_type` and `traceparent`, in bytes.
     pub const SHORT_TEXT_BYTES_MAX: usize = 255;
     /// Longest delay and time to live: 366 days.
     pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -100,6 +104,8 @@ impl Draft {
             ("ordering_key", &p.ordering_key, Self::TEXT_BYTES_MAX),
             ("reply_to", &p.reply_to, Self::TEXT_BYTES_MAX),
             ("correlation_id", &p.correlation_id, Self::TEXT_BYTES_MAX),
+            ("traceparent", &p.traceparent, Self::SHORT_TEXT_BYTES_MAX),
+            ("tracestate", &p.tracestate, Self::TEXT_BYTES_MAX),
             ("dedup_id", &self.dedup_id, Self::SHORT_TEXT_BYTES_MAX),
         ] {
             check_length(field, text.as_deref().unwrap_or_default(), max)?;

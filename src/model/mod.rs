@@ -5,13 +5,17 @@
 mod ack_id;
 mod delivery;
 mod id;
+mod key;
 mod message;
 mod name;
+mod policy;
 mod timestamp;
 
 pub use ack_id::{AckId, AckIdError, AckKey};
 pub use delivery::{Delivery, Lease};
-pub use id::{Attempt, MessageId, QueueId, Seq, TopicId};
+pub use id::{Attempt, LeaseNumber, MessageId, QueueId, Seq, TopicId};
+pub use key::KeyHash;
 pub use message::{Draft, DraftError, Due, Message, Properties};
 pub use name::{Name, NameError};
+pub use policy::{Overflow, QueueLimits, QueuePolicy, RetryPolicy, TopicPolicy};
 pub use timestamp::Timestamp;

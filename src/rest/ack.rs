@@ -14,7 +14,7 @@ use super::{
     fields::Fields,
     router::{Calls, LIST_BODY_BYTES_MAX, queue_of},
 };
-use crate::broker::{Ack, Acked};
+use crate::broker::{Ack, Settled};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -42,10 +42,10 @@ pub(super) async fn ack(
     Ok(answer::plain(&Answer { results }))
 }
 
-fn code_of(outcome: Acked) -> &'static str {
+fn code_of(outcome: Settled) -> &'static str {
     match outcome {
-        Acked::Acked => "ok",
-        Acked::Stale => "stale_ack",
-        Acked::Unknown => "not_found",
+        Settled::Done => "ok",
+        Settled::Stale => "stale_ack",
+        Settled::Unknown => "not_found",
     }
 }

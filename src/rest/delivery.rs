@@ -29,6 +29,10 @@ struct Extras<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     published_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ack_id: Option<&'a str>,
@@ -62,6 +66,8 @@ fn extras_of<'a>(delivery: &'a Delivery, ack_id: Option<&'a str>) -> Extras<'a> 
         ordering_key: message.properties.ordering_key.as_deref(),
         reply_to: message.properties.reply_to.as_deref(),
         correlation_id: message.properties.correlation_id.as_deref(),
+        traceparent: message.properties.traceparent.as_deref(),
+        tracestate: message.properties.tracestate.as_deref(),
         published_at: lease.map(|_| message.published_at.to_string()),
         ack_id,
         delivery_attempt: lease.map(|_| delivery.attempt.0),
@@ -98,7 +104,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{AckId, Attempt, Lease, MessageId, Name, Properties, QueueId, Seq, Timestamp};
+    use crate::model::{AckId, Attempt, Lease, LeaseNumber, MessageId, Name, Properties, QueueId, Seq, Timestamp};
 
     fn delivery(payload: &'static [u8], properties: Properties, lease: Option<Lease>) -> Delivery {
         let message = Message {
@@ -132,7 +138,7 @@ mod tests {
             reply_to: Some("r".into()),
             ..Properties::default()
         };
-        let ack_id = AckId { queue: QueueId(1), seq: Seq(1), attempt: Attempt(2) };
+        let ack_id = AckId { queue: QueueId(1), seq: Seq(1), lease: LeaseNumber(2) };
         let lease = Lease { ack_id, ack_deadline: Timestamp::from_millis(1500) };
         let text = written(&delivery(b"1", properties, Some(lease)), Some("sealed"));
         assert_eq!(

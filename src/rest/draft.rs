@@ -28,6 +28,10 @@ pub(super) const FIELDS: &[&str] = &[
 /// The header that may carry the dedup id.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The headers of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
 /// Up to here a payload is copied: less than the read buffer that a slice of it would keep in memory.
 const COPY_BYTES_MAX: usize = 4 << 10;
 
@@ -40,12 +44,20 @@ pub(super) fn draft_of(headers: &HeaderMap, body: &Bytes, fields: &Fields<'_>) -
         ordering_key: fields.text("ordering_key")?,
         reply_to: fields.text("reply_to")?,
         correlation_id: fields.text("correlation_id")?,
+        traceparent: header_text(headers, TRACEPARENT),
+        tracestate: header_text(headers, TRACESTATE),
     };
     let ttl = fields.seconds("ttl_seconds")?;
     if ttl.is_some_and(|ttl| ttl.is_zero()) {
         return Err(BrokerError::invalid("ttl_seconds", "is 0; it must be more"));
     }
     Ok(Draft { payload, properties, dedup_id: dedup_id_of(headers, fields)?, due: due_of(fields)?, ttl })
+}
+
+/// A header that is a text; one that is none, or empty, says nothing.
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let text = headers.get(name)?.to_str().ok()?;
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// The bytes of `message` within `body`, without a copy unless that would keep much more in memory than the payload.
@@ -129,6 +141,7 @@ mod tests {
             ordering_key: Some("o".into()),
             reply_to: Some("r".into()),
             correlation_id: Some("c".into()),
+            ..Properties::default()
         };
         let expected = Draft {
             payload: Bytes::from_static(b"null"),

@@ -34,6 +34,8 @@ enum Progress {
     Refused,
     /// It was looked at.
     Begun,
+    /// It was looked at, and may be carried out when others have done something; no instance can do it before.
+    Full,
 }
 
 impl Problem {
@@ -63,7 +65,7 @@ impl Problem {
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
         use BrokerError as E;
-        use Progress::{Begun, Refused};
+        use Progress::{Begun, Full, Refused};
         let detail = error.to_string();
         // The same order as in the gRPC mapping, line by line.
         let (status, code, field, progress) = match error {
@@ -71,6 +73,8 @@ impl From<BrokerError> for Problem {
             E::TooLarge { field, .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", Some(field.into()), Begun),
             E::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found", None, Begun),
             E::NameConflict { .. } => (StatusCode::CONFLICT, "name_conflict", None, Begun),
+            E::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full", None, Full),
+            E::StaleAck { .. } => (StatusCode::CONFLICT, "stale_ack", Some("ack_id".into()), Begun),
             E::DedupMismatch { .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "dedup_mismatch", Some("dedup_id".into()), Begun)
             }
@@ -116,8 +120,11 @@ impl IntoResponse for Problem {
         if is_for_now {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
-        if self.progress == Progress::Refused {
-            mark_refused(&mut response, self.code);
+        match self.progress {
+            Progress::Refused => mark_refused(&mut response, self.code),
+            // It says nothing about the broker.
+            Progress::Full => drop(response.extensions_mut().insert(Verdict::Ignore)),
+            Progress::Begun => {}
         }
         response
     }

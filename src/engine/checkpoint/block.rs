@@ -161,7 +161,7 @@ mod tests {
 
     fn record(seq: u64, payload: &[u8]) -> Vec<u8> {
         let draft = Draft { payload: Bytes::copy_from_slice(payload), ..Draft::default() };
-        let kept = Sealed::new(draft, Duration::ZERO).into_kept(name(), Timestamp::from_millis(9));
+        let kept = Sealed::new(draft, Timestamp::EPOCH, Duration::ZERO).into_kept(name(), Timestamp::from_millis(9));
         let mut bytes = Vec::new();
         Record::encode_message(place(seq), &kept.body(), &mut bytes);
         bytes

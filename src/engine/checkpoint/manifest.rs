@@ -7,30 +7,45 @@
 //!
 //! All numbers are little-endian. *crc* is the CRC-32C of everything after it; *next seg.* the id that no segment has had
 //! yet. The body is, one after the other, each with its count (u32) before it: topics, queues, files of dedup ids,
-//! imported files, segments, files being imported. A manifest of version 1 has the dedup ids themselves in place of their
-//! files, and ends with the segments.
+//! imported files, segments, files being imported.
+//!
+//! A manifest of version 2 has no policies, and of a queue's messages only how often each that is back was delivered, and
+//! which are held. One of version 1 also has the dedup ids themselves in place of their files, and ends with the segments.
 
 use uuid::Uuid;
 
-use super::{DedupEntry, IdsEntry, Manifest, QueueEntry, SegmentEntry, SegmentId, TopicEntry, ids};
+use super::{
+    DedupEntry, IdsEntry, Manifest, QueueEntry, SegmentEntry, SegmentId, TopicEntry, ids,
+    queue_content::{put_content, take_content, take_plain_content},
+};
 use crate::{
-    engine::{
-        journal::{
-            Position,
-            wire::{Reader, put_text},
-        },
-        state::Held,
+    engine::journal::{
+        Position, decode_topic_policy, encode_topic_policy,
+        wire::{Reader, put_text},
     },
-    model::{Attempt, Name, Seq, Timestamp, TopicId},
+    model::{Name, Seq, Timestamp, TopicId},
 };
 
 const MAGIC: [u8; 8] = *b"CPMANIF\n";
-/// The version that is written.
-const VERSION: u32 = 2;
-/// The one before: with the dedup ids in it.
-const VERSION_WITH_IDS: u32 = 1;
 /// Where what the checksum covers begins.
 const COVERED_FROM: usize = 16;
+
+/// The versions that are read; the last one is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+enum Version {
+    /// With the dedup ids in it.
+    WithIds = 1,
+    /// Without policies, keys and dead letters.
+    Plain = 2,
+    Current = 3,
+}
+
+impl Version {
+    fn from_number(number: u32) -> Option<Self> {
+        [Self::WithIds, Self::Plain, Self::Current].into_iter().find(|version| *version as u32 == number)
+    }
+}
 
 /// A manifest with what it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +63,7 @@ impl Bound {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(4096);
         out.extend_from_slice(&MAGIC);
-        put_u32(&mut out, VERSION);
+        put_u32(&mut out, Version::Current as u32);
         put_u32(&mut out, 0);
         out.extend_from_slice(self.store.as_bytes());
         put_u64(&mut out, self.position.0);
@@ -66,10 +81,7 @@ impl Bound {
         if reader.array()? != MAGIC {
             return Err("it does not begin as one");
         }
-        let version = reader.u32()?;
-        if version != VERSION && version != VERSION_WITH_IDS {
-            return Err("its format version is not known here");
-        }
+        let version = Version::from_number(reader.u32()?).ok_or("its format version is not known here")?;
         let crc = reader.u32()?;
         if crc != crc32c::crc32c(&bytes[COVERED_FROM..]) {
             return Err("its checksum does not match");
@@ -83,12 +95,12 @@ impl Bound {
     }
 }
 
-/// A manifest of either version with these bytes behind its checksum: the first byte tells which.
+/// A manifest of some version with these bytes behind its checksum: the first byte tells which.
 #[cfg(any(test, fuzzing))]
 pub(super) fn with_checksum(bytes: &[u8]) -> Vec<u8> {
     let (version, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let mut out = MAGIC.to_vec();
-    put_u32(&mut out, if version % 2 == 0 { VERSION } else { VERSION_WITH_IDS });
+    put_u32(&mut out, 3 - u32::from(version % 3));
     put_u32(&mut out, crc32c::crc32c(rest));
     out.extend_from_slice(rest);
     out
@@ -114,11 +126,11 @@ fn encode_body(out: &mut Vec<u8>, manifest: &Manifest) {
     });
 }
 
-fn decode_body(reader: &mut Reader<'_>, version: u32) -> Result<(Manifest, Vec<DedupEntry>), &'static str> {
+fn decode_body(reader: &mut Reader<'_>, version: Version) -> Result<(Manifest, Vec<DedupEntry>), &'static str> {
     let (mut manifest, mut ids) = (Manifest { time: take_time(reader)?, ..Manifest::default() }, Vec::new());
-    manifest.topics = take_list(reader, |reader| take_entry(reader, take_topic))?;
-    manifest.queues = take_list(reader, |reader| take_entry(reader, take_queue))?;
-    if version == VERSION_WITH_IDS {
+    manifest.topics = take_list(reader, |reader| take_entry(reader, |reader| take_topic(reader, version)))?;
+    manifest.queues = take_list(reader, |reader| take_entry(reader, |reader| take_queue(reader, version)))?;
+    if version == Version::WithIds {
         ids = take_list(reader, ids::take)?;
     } else {
         manifest.dedup = take_list(reader, |reader| {
@@ -129,7 +141,7 @@ fn decode_body(reader: &mut Reader<'_>, version: u32) -> Result<(Manifest, Vec<D
     manifest.imported = take_list(reader, Reader::text)?;
     manifest.segments =
         take_list(reader, |reader| Ok(SegmentEntry { id: SegmentId(reader.u32()?), bytes: reader.u64()? }))?;
-    if version != VERSION_WITH_IDS {
+    if version != Version::WithIds {
         manifest.importing = take_list(reader, |reader| Ok((reader.text()?, reader.u64()?)))?;
     }
     Ok((manifest, ids))
@@ -138,6 +150,8 @@ fn decode_body(reader: &mut Reader<'_>, version: u32) -> Result<(Manifest, Vec<D
 fn put_topic(out: &mut Vec<u8>, topic: &TopicEntry) {
     put_text(out, topic.name.as_str());
     out.push(u8::from(topic.is_inbox));
+    put_sized(out, |out| encode_topic_policy(out, &topic.policy));
+    put_u64(out, topic.kept_from.0);
     put_u64(out, topic.next.0);
     put_u64(out, topic.next_delayed.0);
     put_list(out, &topic.delayed, |out, (seq, due)| {
@@ -146,10 +160,17 @@ fn put_topic(out: &mut Vec<u8>, topic: &TopicEntry) {
     });
 }
 
-fn take_topic(reader: &mut Reader<'_>) -> Result<TopicEntry, &'static str> {
+fn take_topic(reader: &mut Reader<'_>, version: Version) -> Result<TopicEntry, &'static str> {
+    let (name, is_inbox) = (reader.name()?, reader.u8()? != 0);
+    let (policy, kept_from) = match version {
+        Version::WithIds | Version::Plain => Default::default(),
+        Version::Current => (decode_topic_policy(&mut take_sized(reader)?)?, take_seq(reader)?),
+    };
     Ok(TopicEntry {
-        name: reader.name()?,
-        is_inbox: reader.u8()? != 0,
+        name,
+        is_inbox,
+        policy,
+        kept_from,
         next: take_seq(reader)?,
         next_delayed: take_seq(reader)?,
         delayed: take_list(reader, |reader| Ok((take_seq(reader)?, take_time(reader)?)))?,
@@ -160,47 +181,49 @@ fn put_queue(out: &mut Vec<u8>, queue: &QueueEntry) {
     put_u32(out, queue.topic.0);
     put_text(out, queue.service.as_ref().map_or("", Name::as_str));
     put_u64(out, queue.cursor.0);
-    put_list(out, &queue.back, |out, (seq, attempt)| {
-        put_u64(out, seq.0);
-        put_u32(out, attempt.0);
-    });
-    put_list(out, &queue.held, |out, (seq, held)| {
-        put_u64(out, seq.0);
-        put_u32(out, held.attempt.0);
-        put_u64(out, held.deadline.as_millis());
-    });
+    put_content(out, &queue.content);
 }
 
-fn take_queue(reader: &mut Reader<'_>) -> Result<QueueEntry, &'static str> {
-    Ok(QueueEntry {
-        topic: TopicId(reader.u32()?),
-        service: reader.optional_name()?,
-        cursor: take_seq(reader)?,
-        back: take_list(reader, |reader| Ok((take_seq(reader)?, Attempt(reader.u32()?))))?,
-        held: take_list(reader, |reader| {
-            let (seq, attempt) = (take_seq(reader)?, Attempt(reader.u32()?));
-            Ok((seq, Held { attempt, deadline: take_time(reader)? }))
-        })?,
-    })
+fn take_queue(reader: &mut Reader<'_>, version: Version) -> Result<QueueEntry, &'static str> {
+    let (topic, service, cursor) = (TopicId(reader.u32()?), reader.optional_name()?, take_seq(reader)?);
+    let content = match version {
+        Version::WithIds | Version::Plain => take_plain_content(reader)?,
+        Version::Current => take_content(reader)?,
+    };
+    Ok(QueueEntry { topic, service, cursor, content })
 }
 
-fn put_u32(out: &mut Vec<u8>, number: u32) {
+/// Something with its length in front.
+pub(super) fn put_sized(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    put_u32(out, 0);
+    put(out);
+    let length = u32::try_from(out.len() - at - 4).expect("far below 4 GiB");
+    out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+pub(super) fn take_sized<'a>(reader: &mut Reader<'a>) -> Result<Reader<'a>, &'static str> {
+    let length = reader.u32()? as usize;
+    Ok(Reader::new(reader.take(length)?))
+}
+
+pub(super) fn put_u32(out: &mut Vec<u8>, number: u32) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-fn put_u64(out: &mut Vec<u8>, number: u64) {
+pub(super) fn put_u64(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-fn take_seq(reader: &mut Reader<'_>) -> Result<Seq, &'static str> {
+pub(super) fn take_seq(reader: &mut Reader<'_>) -> Result<Seq, &'static str> {
     reader.u64().map(Seq)
 }
 
-fn take_time(reader: &mut Reader<'_>) -> Result<Timestamp, &'static str> {
+pub(super) fn take_time(reader: &mut Reader<'_>) -> Result<Timestamp, &'static str> {
     reader.u64().map(Timestamp::from_millis)
 }
 
-fn put_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut put: impl FnMut(&mut Vec<u8>, T)) {
+pub(super) fn put_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut put: impl FnMut(&mut Vec<u8>, T)) {
     let at = out.len();
     put_u32(out, 0);
     let mut count: u32 = 0;
@@ -212,7 +235,7 @@ fn put_list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut put: i
 }
 
 /// Grows with what is read, not with what the count says.
-fn take_list<'a, T, C: FromIterator<T>>(
+pub(super) fn take_list<'a, T, C: FromIterator<T>>(
     reader: &mut Reader<'a>,
     mut take: impl FnMut(&mut Reader<'a>) -> Result<T, &'static str>,
 ) -> Result<C, &'static str> {
@@ -240,17 +263,20 @@ fn take_entry<'a, T>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, time::Duration};
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{engine::checkpoint::queue_content, model::TopicPolicy};
 
     fn example() -> Bound {
         let name = |text| Name::parse(text).expect("valid");
         let topic = TopicEntry {
             name: name("a.b"),
             is_inbox: true,
+            policy: TopicPolicy { dedup_window: Some(Duration::from_secs(9)), ..TopicPolicy::default() },
+            kept_from: Seq(3),
             next: Seq(7),
             next_delayed: Seq(2),
             delayed: BTreeMap::from([(Seq(1), Timestamp::from_millis(99))]),
@@ -259,8 +285,7 @@ mod tests {
             topic: TopicId(1),
             service: Some(name("s")),
             cursor: Seq(5),
-            back: BTreeMap::from([(Seq(1), Attempt(2)), (Seq(3), Attempt(0))]),
-            held: BTreeMap::from([(Seq(4), Held { attempt: Attempt(1), deadline: Timestamp::from_millis(5) })]),
+            content: queue_content::example(),
         };
         let dedup = IdsEntry { id: SegmentId(2), bytes: 70, end: Timestamp::from_millis(8) };
         let manifest = Manifest {

@@ -24,6 +24,7 @@ mod index;
 mod job;
 mod manifest;
 mod paths;
+mod queue_content;
 mod segment;
 mod store;
 
@@ -35,8 +36,8 @@ pub(super) use paths::{is_ours, manifest_path, segment_id, segment_path, segment
 pub use store::LoadError;
 pub(super) use store::{CheckpointStore, Salvaged, forget_segments, is_there, salvage};
 
-use super::state::Held;
-use crate::model::{Attempt, MessageId, Name, Seq, Timestamp, TopicId};
+use super::state::QueueContent;
+use crate::model::{MessageId, Name, Seq, Timestamp, TopicId, TopicPolicy};
 
 /// A segment within a store. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +108,9 @@ pub(super) struct Manifest {
 pub(super) struct TopicEntry {
     pub(super) name: Name,
     pub(super) is_inbox: bool,
+    pub(super) policy: TopicPolicy,
+    /// While it has no queue, what comes from here on is kept.
+    pub(super) kept_from: Seq,
     pub(super) next: Seq,
     pub(super) next_delayed: Seq,
     /// The delayed messages that have not become visible, each with when it does.
@@ -118,8 +122,7 @@ pub(super) struct QueueEntry {
     pub(super) topic: TopicId,
     pub(super) service: Option<Name>,
     pub(super) cursor: Seq,
-    pub(super) back: BTreeMap<Seq, Attempt>,
-    pub(super) held: BTreeMap<Seq, Held>,
+    pub(super) content: QueueContent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! The dedup window: which publisher's ids were used lately, and for which message.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use crate::{
     engine::{checkpoint::DedupEntry, sealed::Sealed},
@@ -70,10 +73,16 @@ impl DedupWindow {
         }
     }
 
-    /// Remembers the message's dedup id from `now` on.
-    pub(super) fn remember(&mut self, topic: TopicId, message: &Sealed, now: Timestamp) {
+    /// Remembers the message's dedup id from `now` on, for the `window` of its topic if that has one of its own.
+    pub(super) fn remember(
+        &mut self,
+        topic: TopicId,
+        message: &Sealed,
+        window: Option<Duration>,
+        now: Timestamp,
+    ) {
         let Some(dedup) = &message.dedup else { return };
-        let end = now.after(dedup.window);
+        let end = now.after(window.unwrap_or(dedup.window));
         let used = Use { message: message.id, content: Content::of(message), end };
         self.uses.insert((topic, dedup.id.clone()), used);
         self.ends.insert((end, topic, dedup.id.clone()));

@@ -10,9 +10,11 @@
 
 mod apply;
 mod dedup;
+mod lanes;
 mod queue;
 mod saved;
 mod segments;
+mod sizes;
 mod topic;
 
 use std::{
@@ -23,7 +25,8 @@ use std::{
 pub(in crate::engine) use self::{
     apply::Inconsistent,
     dedup::{DedupWindow, Seen},
-    queue::{Held, Queue},
+    lanes::{Turn, Waiting},
+    queue::{Dead, Held, Queue, QueueContent},
     saved::{Piece, Plan, Source},
     segments::Segments,
     topic::{Content, Topic, Wanted},
@@ -50,6 +53,12 @@ pub(in crate::engine) struct State {
     pub(in crate::engine) delayed: BTreeSet<(Timestamp, TopicId, Seq)>,
     /// When each lease ends.
     pub(in crate::engine) deadlines: BTreeSet<(Timestamp, QueueId, Seq)>,
+    /// When each message that failed may be delivered again. One that is gone by then is passed over.
+    pub(in crate::engine) retries: BTreeSet<(Timestamp, QueueId, Seq)>,
+    /// Dead letters of all queues.
+    pub(in crate::engine) dead_count: usize,
+    /// Messages of all queues that were looked at and never handed out.
+    pub(in crate::engine) passed_over_count: usize,
     pub(in crate::engine) dedup: DedupWindow,
     import: Option<Import>,
     /// Files that are being taken over, each with how many of its lines have been read.
@@ -136,6 +145,13 @@ impl State {
         stirred
     }
 
+    /// A queue's messages that have waited long enough for their next delivery can be handed out from now on.
+    pub(in crate::engine) fn wake(&mut self, id: QueueId, now: Timestamp) {
+        if let Some(Some(queue)) = self.queues.get_mut(id.0 as usize) {
+            queue.wake(now);
+        }
+    }
+
     /// All queues, with their topics.
     pub(in crate::engine) fn queues(&self) -> impl Iterator<Item = (&Queue, &Topic)> {
         self.queues.iter().flatten().filter_map(|queue| Some((queue, self.topic(queue.topic)?)))
@@ -202,6 +218,7 @@ impl State {
         for (id, topic) in self.topics.iter().enumerate() {
             let Some(topic) = topic else { continue };
             (id, &topic.name, &topic.queues, topic.own, topic.is_inbox).hash(&mut hasher);
+            (topic.policy, topic.kept_from).hash(&mut hasher);
             (topic.log.next, topic.next_delayed, &topic.delayed).hash(&mut hasher);
         }
         for (id, queue) in self.queues.iter().enumerate() {

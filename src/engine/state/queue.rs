@@ -1,68 +1,154 @@
-//! A queue: which messages of its topic it is done with, which are held by consumers, which come next.
+//! A queue: which messages of its topic it is done with, which are held by consumers, which come next, which are dead.
 
-use std::{collections::BTreeMap, hash::Hash};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::Hash,
+    sync::Arc,
+};
 
-use crate::model::{Attempt, Name, Seq, Timestamp, TopicId};
+use super::lanes::{Cause, Lanes, Waiting};
+use crate::{
+    engine::journal::{DeadCause, LeaseItem, PurgeScope},
+    model::{Attempt, KeyHash, LeaseNumber, Name, QueuePolicy, Seq, Timestamp, TopicId},
+};
 
 /// A durable position in a topic.
 ///
 /// ```text
-///                 cursor
-///   done, held or   │   never handed out
-///   given back      ▼
-///   ─ ─ H ─ B ─ H ─ ┼ ─ ─ ─ ─ ─ ─►      H held under a lease   B given back, ready again
+///                      cursor
+///   done, held, dead     │   never looked at
+///   or waiting           ▼
+///   ─ ─ H ─ W ─ D ─ W ─  ┼ ─ ─ ─ G ─ ─►     H held under a lease   W waiting: given back, or passed over for its key
+///                                           D dead letter          G gone: done with before it was looked at
 /// ```
 ///
-/// Invariant: every message of the queue is either at or after the cursor, or in exactly one of `held` and `back`, or
-/// the queue is done with it.
+/// Invariant: every message of the queue is either at or after the cursor, or in exactly one of `lanes`, `held` and `dead`,
+/// or the queue is done with it.
 #[derive(Debug)]
 pub(in crate::engine) struct Queue {
     pub(in crate::engine) name: Name,
     pub(in crate::engine) topic: TopicId,
     /// Whose queue it is; `None`: the topic's own.
     pub(in crate::engine) service: Option<Name>,
-    /// The first message that was never handed out; everything from here on is wanted.
+    pub(in crate::engine) policy: Arc<QueuePolicy>,
+    /// Nothing is handed out until it is resumed.
+    pub(in crate::engine) is_paused: bool,
+    /// The first message that was never looked at; everything from here on is wanted, but what is gone.
     cursor: Seq,
-    /// Given back before the cursor, with the number of deliveries so far.
-    back: BTreeMap<Seq, Attempt>,
+    lanes: Lanes,
     held: BTreeMap<Seq, Held>,
+    dead: BTreeMap<Seq, Dead>,
+    gone: BTreeSet<Seq>,
+    /// About how many bytes its messages have that are no dead letters. Not part of what replaying restores.
+    pub(super) bytes: u64,
     /// Whether it stands in the state's list of queues that got something to deliver.
     pub(super) is_stirred: bool,
 }
 
 /// A consumer's hold on a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::engine) struct Held {
     pub(in crate::engine) attempt: Attempt,
+    pub(in crate::engine) lease: LeaseNumber,
     pub(in crate::engine) deadline: Timestamp,
+    pub(in crate::engine) key: Option<KeyHash>,
+    /// When the first of its deliveries failed.
+    pub(in crate::engine) first_failed: Option<Timestamp>,
+}
+
+/// A message that is not delivered any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::engine) struct Dead {
+    /// Deliveries so far that count.
+    pub(in crate::engine) attempts: Attempt,
+    /// All leases so far.
+    pub(in crate::engine) leases: LeaseNumber,
+    pub(in crate::engine) key: Option<KeyHash>,
+    pub(in crate::engine) first_failed: Timestamp,
+    /// When it was given up.
+    pub(in crate::engine) at: Timestamp,
+    pub(in crate::engine) cause: DeadCause,
+    /// What the consumer said; empty if it said nothing.
+    pub(in crate::engine) reason: Arc<str>,
+}
+
+/// What a queue durably consists of beside its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::engine) struct QueueContent {
+    pub(in crate::engine) policy: Arc<QueuePolicy>,
+    pub(in crate::engine) is_paused: bool,
+    pub(in crate::engine) waiting: BTreeMap<Seq, Waiting>,
+    pub(in crate::engine) held: BTreeMap<Seq, Held>,
+    pub(in crate::engine) dead: BTreeMap<Seq, Dead>,
+    pub(in crate::engine) gone: BTreeSet<Seq>,
+}
+
+/// Where a message stood that a queue has let go of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// The lease that it was under.
+    pub(super) held: Option<Held>,
+    /// When the first of its deliveries failed.
+    pub(super) first_failed: Option<Timestamp>,
+    /// Another message may be handed out now that could not be before.
+    pub(super) frees: bool,
 }
 
 impl Queue {
     pub(super) fn new(name: Name, topic: TopicId, service: Option<Name>, start: Seq) -> Self {
-        Self { name, topic, service, cursor: start, back: BTreeMap::new(), held: BTreeMap::new(), is_stirred: false }
+        Self {
+            name,
+            topic,
+            service,
+            policy: Arc::default(),
+            is_paused: false,
+            cursor: start,
+            lanes: Lanes::default(),
+            held: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            bytes: 0,
+            is_stirred: false,
+        }
     }
 
     /// A queue that begins where the slowest of others is, at `slowest`, and wants `before` of what comes before that.
-    pub(super) fn beside(mut self, slowest: Seq, before: impl Iterator<Item = Seq>) -> Self {
+    pub(super) fn beside(
+        mut self,
+        slowest: Seq,
+        before: impl Iterator<Item = (Seq, Option<KeyHash>)>,
+        gone: impl Iterator<Item = Seq>,
+    ) -> Self {
         let start = self.cursor;
-        self.back = before.filter(|seq| *seq >= start).map(|seq| (seq, Attempt(0))).collect();
         self.cursor = start.max(slowest);
+        for (seq, key) in before.filter(|(seq, _)| *seq >= start) {
+            self.lanes.insert(seq, Waiting { key, ..Waiting::default() }, Cause::Back);
+        }
+        self.gone = gone.filter(|seq| *seq >= self.cursor).collect();
         self
+    }
+
+    /// What can be delivered from before `end`, which is not behind its cursor, each with its key.
+    pub(super) fn undelivered_before(&self, end: Seq) -> impl Iterator<Item = (Seq, Option<KeyHash>)> + '_ {
+        let waiting = self.lanes.before(end).map(|(seq, waiting)| (seq, waiting.key));
+        waiting.chain(self.held.range(..end).map(|(seq, held)| (*seq, held.key)))
     }
 
     /// What it wants before `end`, which is not behind its cursor.
     pub(super) fn wanted_before(&self, end: Seq) -> impl Iterator<Item = Seq> + '_ {
-        self.back.range(..end).map(|(seq, _)| *seq).chain(self.held.range(..end).map(|(seq, _)| *seq))
+        let waiting = self.lanes.before(end).map(|(seq, _)| seq);
+        let held = self.held.range(..end).map(|(seq, _)| *seq);
+        waiting.chain(held).chain(self.dead.range(..end).map(|(seq, _)| *seq))
     }
 
-    /// The first message that was never handed out.
+    /// The first message that was never looked at.
     pub(in crate::engine) fn cursor(&self) -> Seq {
         self.cursor
     }
 
-    /// Messages that were given back, with the number of deliveries so far.
-    pub(in crate::engine) fn back(&self) -> &BTreeMap<Seq, Attempt> {
-        &self.back
+    /// What waits before the cursor.
+    pub(in crate::engine) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// Messages that consumers hold.
@@ -70,20 +156,52 @@ impl Queue {
         &self.held
     }
 
+    /// Messages that are not delivered any more.
+    pub(in crate::engine) fn dead(&self) -> &BTreeMap<Seq, Dead> {
+        &self.dead
+    }
+
+    /// Messages behind the cursor that it is done with.
+    pub(in crate::engine) fn gone(&self) -> &BTreeSet<Seq> {
+        &self.gone
+    }
+
+    /// About how many bytes its messages have, as they are stored, but for dead letters.
+    pub(in crate::engine) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it durably consists of.
+    pub(in crate::engine) fn content(&self) -> QueueContent {
+        QueueContent {
+            policy: Arc::clone(&self.policy),
+            is_paused: self.is_paused,
+            waiting: self.lanes.iter().map(|(seq, waiting)| (seq, *waiting)).collect(),
+            held: self.held.clone(),
+            dead: self.dead.clone(),
+            gone: self.gone.clone(),
+        }
+    }
+
     /// A queue as a checkpoint left it.
-    pub(super) fn restored(self, back: BTreeMap<Seq, Attempt>, held: BTreeMap<Seq, Held>) -> Self {
-        Self { back, held, ..self }
+    pub(super) fn restored(mut self, content: QueueContent) -> Self {
+        let QueueContent { policy, is_paused, waiting, held, dead, gone } = content;
+        for (seq, waiting) in waiting {
+            let was_out = waiting.attempts > Attempt(0) || waiting.retry_at.is_some() || waiting.key.is_none();
+            self.lanes.insert(seq, waiting, if was_out { Cause::Back } else { Cause::PassedOver });
+        }
+        for key in held.values().filter_map(|held| held.key) {
+            self.lanes.hold(key, self.cursor);
+        }
+        Self { policy, is_paused, held, dead, gone, ..self }
     }
 
     /// Whether it is not done with the message.
     pub(super) fn wants(&self, seq: Seq) -> bool {
-        seq >= self.cursor || self.back.contains_key(&seq) || self.held.contains_key(&seq)
-    }
-
-    /// The messages before `next` that can be handed out, in order, each with the number of its next delivery.
-    pub(in crate::engine) fn ready(&self, next: Seq) -> impl Iterator<Item = (Seq, Attempt)> + '_ {
-        let back = self.back.iter().map(|(seq, attempts)| (*seq, attempts.next()));
-        back.chain((self.cursor.0..next.0).map(|seq| (Seq(seq), Attempt(1))))
+        if seq >= self.cursor {
+            return !self.gone.contains(&seq);
+        }
+        self.lanes.contains(seq) || self.held.contains_key(&seq) || self.dead.contains_key(&seq)
     }
 
     pub(in crate::engine) fn held(&self, seq: Seq) -> Option<Held> {
@@ -95,39 +213,155 @@ impl Queue {
         self.held.len()
     }
 
-    /// How many messages before `next` wait to be handed out.
+    /// How many messages before `next` wait to be handed out, now or later.
     pub(in crate::engine) fn ready_count(&self, next: Seq) -> usize {
-        self.back.len() + usize::try_from(next.0.saturating_sub(self.cursor.0)).unwrap_or(usize::MAX)
+        let behind = next.0.saturating_sub(self.cursor.0) - self.gone.len() as u64;
+        self.lanes.len() + usize::try_from(behind).unwrap_or(usize::MAX)
     }
 
-    /// Takes a message out of wherever it stands; answers the lease that it was under. Messages that the cursor passes
-    /// over on the way are given back.
-    pub(super) fn take(&mut self, seq: Seq) -> Option<Held> {
+    /// Whether there is a message before `next` that could be handed out, as far as that is known without reading it.
+    pub(in crate::engine) fn is_ready(&self, next: Seq) -> bool {
+        !self.is_paused && (self.lanes.ready().next().is_some() || self.first_fresh(next).is_some())
+    }
+
+    /// The first message before `next` that was never looked at.
+    pub(in crate::engine) fn first_fresh(&self, next: Seq) -> Option<Seq> {
+        (self.cursor.0..next.0).map(Seq).find(|seq| !self.gone.contains(seq))
+    }
+
+    /// What has waited long enough for its next delivery can be handed out from now on. Answers whether there was any.
+    pub(super) fn wake(&mut self, now: Timestamp) -> bool {
+        self.lanes.wake(now)
+    }
+
+    /// Takes a message out of wherever it stands. Messages that the cursor passes over on the way wait from now on.
+    pub(super) fn take(&mut self, seq: Seq) -> Taken {
+        let mut taken = Taken { held: None, first_failed: None, frees: false };
         if seq >= self.cursor {
-            self.back.extend((self.cursor.0..seq.0).map(|passed| (Seq(passed), Attempt(0))));
-            self.cursor = seq.next();
-            return None;
+            self.look_at(seq);
+            return taken;
         }
-        self.back.remove(&seq);
-        self.held.remove(&seq)
+        if let Some(waiting) = self.lanes.remove(seq) {
+            (taken.first_failed, taken.frees) = (waiting.first_failed, waiting.key.is_some());
+        }
+        if let Some(held) = self.held.remove(&seq) {
+            (taken.held, taken.first_failed) = (Some(held), held.first_failed);
+            taken.frees = self.let_go(held.key);
+        }
+        self.dead.remove(&seq);
+        taken
     }
 
-    /// A consumer holds the message from now on.
-    pub(super) fn lease(&mut self, seq: Seq, held: Held) {
-        self.take(seq);
-        self.held.insert(seq, held);
+    /// The queue is done with a message behind its cursor, which stays where it is.
+    pub(super) fn skip(&mut self, seq: Seq) {
+        if seq >= self.cursor {
+            self.gone.insert(seq);
+        }
     }
 
-    /// The consumer lost its hold: the message is back in its place. Answers the lease that it was under.
-    pub(super) fn release(&mut self, seq: Seq) -> Option<Held> {
+    /// A message behind the cursor waits from now on, because others of its key come first.
+    pub(super) fn pass_over(&mut self, seq: Seq, key: Option<KeyHash>) {
+        if seq >= self.cursor {
+            self.look_at(seq);
+            self.lanes.insert(seq, Waiting { key, ..Waiting::default() }, Cause::PassedOver);
+        }
+    }
+
+    /// Moves the cursor behind `seq`.
+    fn look_at(&mut self, seq: Seq) {
+        for passed in (self.cursor.0..seq.0).map(Seq) {
+            if !self.gone.remove(&passed) {
+                self.lanes.insert(passed, Waiting::default(), Cause::Back);
+            }
+        }
+        self.gone.remove(&seq);
+        self.cursor = seq.next();
+        self.lanes.forget_idle(self.cursor);
+    }
+
+    /// A consumer holds the message from now on. Answers the lease that it was under, if it was.
+    pub(super) fn lease(&mut self, item: &LeaseItem, deadline: Timestamp) -> Option<Held> {
+        let LeaseItem { seq, attempt, lease, key } = *item;
+        let Taken { held, first_failed, .. } = self.take(seq);
+        self.held.insert(seq, Held { attempt, lease, deadline, key, first_failed });
+        key.into_iter().for_each(|key| self.lanes.hold(key, self.cursor));
+        held
+    }
+
+    /// The lease ends at another time. Answers when it would have.
+    pub(super) fn extend(&mut self, seq: Seq, deadline: Timestamp) -> Option<Timestamp> {
+        let held = self.held.get_mut(&seq)?;
+        Some(std::mem::replace(&mut held.deadline, deadline))
+    }
+
+    /// The consumer lost its hold: the message waits in its place. Answers the lease that it was under.
+    pub(super) fn give_back(&mut self, seq: Seq, change: impl FnOnce(Held) -> Waiting) -> Option<Held> {
         let held = self.held.remove(&seq)?;
-        self.back.insert(seq, held.attempt);
+        self.lanes.insert(seq, change(held), Cause::Back);
+        self.let_go(held.key);
         Some(held)
+    }
+
+    /// The message is given up. Answers the lease that it was under.
+    pub(super) fn bury(&mut self, seq: Seq, at: Timestamp, cause: DeadCause, reason: Arc<str>) -> Option<Held> {
+        let held = self.held.remove(&seq)?;
+        let Held { attempt: attempts, lease: leases, key, first_failed, .. } = held;
+        let first_failed = first_failed.unwrap_or(at);
+        self.dead.insert(seq, Dead { attempts, leases, key, first_failed, at, cause, reason });
+        self.let_go(key);
+        Some(held)
+    }
+
+    /// A dead letter waits in its place again, as if it had never been delivered. Answers whether it was one.
+    pub(super) fn revive(&mut self, seq: Seq) -> bool {
+        let Some(Dead { key, leases, .. }) = self.dead.remove(&seq) else { return false };
+        self.lanes.insert(seq, Waiting { key, leases, ..Waiting::default() }, Cause::Back);
+        true
+    }
+
+    /// Lets go of everything of some kinds before `end`. Answers what stood before the cursor, and the leases that ended.
+    pub(super) fn purge(&mut self, scope: PurgeScope, end: Seq) -> (Vec<Seq>, Vec<(Seq, Held)>) {
+        let (mut left, mut ended) = (Vec::new(), Vec::new());
+        if scope.leased {
+            ended.extend(self.held.range(..end).map(|(seq, held)| (*seq, *held)));
+            for (seq, held) in &ended {
+                self.held.remove(seq);
+                self.let_go(held.key);
+            }
+            left.extend(ended.iter().map(|(seq, _)| *seq));
+        }
+        if scope.dead {
+            let dead: Vec<Seq> = self.dead.range(..end).map(|(seq, _)| *seq).collect();
+            for seq in &dead {
+                self.dead.remove(seq);
+            }
+            left.extend(dead);
+        }
+        if scope.ready {
+            let waiting: Vec<Seq> = self.lanes.before(end).map(|(seq, _)| seq).collect();
+            for seq in &waiting {
+                self.lanes.remove(*seq);
+            }
+            left.extend(waiting);
+            self.cursor = self.cursor.max(end);
+            self.gone = self.gone.split_off(&self.cursor);
+            self.lanes.forget_idle(self.cursor);
+        }
+        (left, ended)
+    }
+
+    /// No message of the key is held any more. Answers whether another one of it is ready now.
+    fn let_go(&mut self, key: Option<KeyHash>) -> bool {
+        let frees = key.is_some_and(|key| self.lanes.let_go(key));
+        self.lanes.forget_idle(self.cursor);
+        frees
     }
 
     /// What decides about its future, for comparing two states.
     pub(super) fn fingerprint(&self) -> impl Hash {
-        let held: Vec<_> = self.held.iter().map(|(seq, held)| (*seq, held.attempt, held.deadline)).collect();
-        (self.cursor, self.back.clone(), held)
+        let waiting: Vec<_> = self.lanes.iter().map(|(seq, waiting)| (seq, *waiting)).collect();
+        let dead: Vec<_> = self.dead.clone().into_iter().collect();
+        let policy = (*self.policy).clone();
+        (self.cursor, self.is_paused, waiting, self.held.clone(), dead, self.gone.clone(), policy)
     }
 }

@@ -56,6 +56,8 @@ impl State {
         let topic = |topic: &Topic| TopicEntry {
             name: topic.name.clone(),
             is_inbox: topic.is_inbox,
+            policy: topic.policy,
+            kept_from: topic.kept_from,
             next: topic.log.next,
             next_delayed: topic.next_delayed,
             delayed: topic.delayed.clone(),
@@ -64,8 +66,7 @@ impl State {
             topic: queue.topic,
             service: queue.service.clone(),
             cursor: queue.cursor(),
-            back: queue.back().clone(),
-            held: queue.all_held().clone(),
+            content: queue.content(),
         };
         Manifest {
             time: self.time,
@@ -205,6 +206,7 @@ impl State {
         for (segment, blocks) in segments {
             state.add_segment(segment, &blocks);
         }
+        (0..state.next_queue().0).for_each(|queue| state.measure(QueueId(queue)));
         Ok(state)
     }
 
@@ -217,6 +219,7 @@ impl State {
         self.claim_name(entry.name.clone(), Meaning::Topic(id))?;
         let mut topic = Topic::new(entry.name, entry.next);
         topic.is_inbox = entry.is_inbox;
+        (topic.policy, topic.kept_from) = (entry.policy, entry.kept_from);
         topic.next_delayed = entry.next_delayed;
         self.delayed.extend(entry.delayed.iter().map(|(seq, due)| (*due, id, *seq)));
         topic.delayed = entry.delayed;
@@ -243,9 +246,14 @@ impl State {
             None => topic.own = Some(id),
             Some(_) => self.claim_name(name.clone(), Meaning::Subscription(id))?,
         }
-        self.deadlines.extend(entry.held.iter().map(|(seq, held)| (held.deadline, id, *seq)));
-        let queue = Queue::new(name, entry.topic, entry.service, entry.cursor);
-        self.queues.push(Some(queue.restored(entry.back, entry.held)));
+        let content = entry.content;
+        self.deadlines.extend(content.held.iter().map(|(seq, held)| (held.deadline, id, *seq)));
+        let retries = content.waiting.iter().filter_map(|(seq, waiting)| Some((waiting.retry_at?, id, *seq)));
+        self.retries.extend(retries);
+        let queue = Queue::new(name, entry.topic, entry.service, entry.cursor).restored(content);
+        self.dead_count += queue.dead().len();
+        self.passed_over_count += queue.lanes().passed_over_count();
+        self.queues.push(Some(queue));
         Ok(())
     }
 

@@ -105,6 +105,13 @@ impl Segments {
         (first.at(behind.seq) == behind).then(|| entry.block(*first))
     }
 
+    /// The blocks of the topic and kind of `place`, from the one on that has it.
+    pub(super) fn blocks_from(&self, place: Place) -> impl Iterator<Item = Block> + '_ {
+        let first = self.find(place).map_or(place, |block| block.first);
+        let blocks = self.blocks.range(first..=place.at(Seq(u64::MAX)));
+        blocks.map(|(first, entry)| entry.block(*first))
+    }
+
     /// Nobody wants the message any more.
     pub(super) fn left(&mut self, place: Place) {
         let Some((first, entry)) = self.blocks.range_mut(..=place).next_back() else { return };
@@ -115,10 +122,16 @@ impl Segments {
 
     /// Nobody wants anything of the topic any more.
     pub(super) fn left_all(&mut self, topic: TopicId) {
-        let begin = Place { topic, kind: Kind::Visible, seq: Seq(0) };
-        let end = Place { topic, kind: Kind::Delayed, seq: Seq(u64::MAX) };
-        for (_, entry) in self.blocks.range_mut(begin..=end) {
+        for (_, entry) in self.blocks.range_mut(range_of(topic)) {
             Self::change(&mut self.by_id, &mut self.reclaimable_bytes, entry, 0);
+        }
+    }
+
+    /// Counts anew how many of each block of a topic are wanted.
+    pub(super) fn recount(&mut self, topic: TopicId, wanted: impl Fn(&Block) -> u64) {
+        for (first, entry) in self.blocks.range_mut(range_of(topic)) {
+            let count = u32::try_from(wanted(&entry.block(*first))).unwrap_or(u32::MAX).min(entry.count);
+            Self::change(&mut self.by_id, &mut self.reclaimable_bytes, entry, count);
         }
     }
 
@@ -173,6 +186,11 @@ impl Segments {
     pub(in crate::engine) fn has(&self, id: SegmentId) -> bool {
         self.by_id.contains_key(&id)
     }
+}
+
+/// All places of a topic.
+fn range_of(topic: TopicId) -> std::ops::RangeInclusive<Place> {
+    Place { topic, kind: Kind::Visible, seq: Seq(0) }..=Place { topic, kind: Kind::Delayed, seq: Seq(u64::MAX) }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use super::Queue;
 use crate::{
     engine::{checkpoint::Kind, sealed::Kept},
-    model::{Name, QueueId, Seq, Timestamp},
+    model::{Name, QueueId, Seq, Timestamp, TopicPolicy},
 };
 
 /// A named, ordered log of messages.
@@ -26,6 +26,9 @@ pub(in crate::engine) struct Topic {
     pub(in crate::engine) own: Option<QueueId>,
     /// Whether it is the inbox of a registered service.
     pub(in crate::engine) is_inbox: bool,
+    pub(in crate::engine) policy: TopicPolicy,
+    /// While it has no queue, what comes from here on is kept for its first one.
+    pub(in crate::engine) kept_from: Seq,
     pub(in crate::engine) log: Log,
     /// The number of the next delayed message.
     pub(in crate::engine) next_delayed: Seq,
@@ -45,6 +48,8 @@ impl Topic {
             queue_names: Arc::from([]),
             own: None,
             is_inbox: false,
+            policy: TopicPolicy::default(),
+            kept_from: Seq(0),
             log: Log::new(next),
             next_delayed: Seq(0),
             delayed: BTreeMap::new(),
@@ -137,23 +142,28 @@ impl Log {
 
 /// Which messages of a topic somebody wants.
 ///
-/// A queue wants whatever is at or behind its cursor, so from the earliest cursor on everything is wanted, and before
-/// it only what a queue holds or was given back. What a topic without queues has is kept for its first one.
+/// A queue wants whatever is at or behind its cursor, so from the earliest cursor on everything is wanted, but what all
+/// queues have deleted, and before it only what a queue holds, was given back, passed over or gave up. What a topic
+/// without queues has is kept for its first one.
 #[derive(Debug)]
 pub(in crate::engine) struct Wanted {
     /// Before `from`.
     before: BTreeSet<Seq>,
     from: Seq,
+    /// From there on, and wanted by nobody all the same.
+    gone: BTreeSet<Seq>,
     next: Seq,
     delayed: BTreeSet<Seq>,
 }
 
 impl Wanted {
     pub(super) fn of<'a>(topic: &Topic, queues: impl Iterator<Item = &'a Queue> + Clone) -> Self {
-        let from = queues.clone().map(Queue::cursor).min().unwrap_or_default();
+        let from = queues.clone().map(Queue::cursor).min().unwrap_or(topic.kept_from);
+        let gone = queues.clone().flat_map(|queue| queue.gone().range(from..));
+        let gone = gone.filter(|seq| !queues.clone().any(|queue| queue.wants(**seq))).copied().collect();
         let before = queues.flat_map(|queue| queue.wanted_before(from)).collect();
         let delayed = topic.delayed.keys().chain(&topic.matured).copied().collect();
-        Self { before, from, next: topic.log.next, delayed }
+        Self { before, from, gone, next: topic.log.next, delayed }
     }
 
     /// How many there are from `first` to `last`.
@@ -162,7 +172,8 @@ impl Wanted {
         match kind {
             Kind::Delayed => self.delayed.range(first..=last).count() as u64,
             Kind::Visible => {
-                self.before.range(first..=last).count() as u64 + end.0.saturating_sub(self.from.max(first).0)
+                let behind = end.0.saturating_sub(self.from.max(first).0);
+                self.before.range(first..=last).count() as u64 + behind - self.gone.range(first..end.max(first)).count() as u64
             }
         }
     }
@@ -173,7 +184,7 @@ impl Wanted {
         match kind {
             Kind::Delayed => self.delayed.range(first..=last).copied().collect(),
             Kind::Visible => {
-                let behind = (self.from.max(first).0..end.0).map(Seq);
+                let behind = (self.from.max(first).0..end.0).map(Seq).filter(|seq| !self.gone.contains(seq));
                 self.before.range(first..=last).copied().chain(behind).collect()
             }
         }
@@ -181,17 +192,30 @@ impl Wanted {
 
     /// The earliest one that is visible; the place of the next one if there is none.
     pub(super) fn first(&self) -> Seq {
-        self.before.first().copied().unwrap_or(self.from)
+        let behind = (self.from.0..self.next.0).map(Seq).find(|seq| !self.gone.contains(seq));
+        self.before.first().copied().or(behind).unwrap_or(self.next)
+    }
+
+    /// Whether a visible one is among them.
+    pub(super) fn has_visible(&self, seq: Seq) -> bool {
+        let is_behind = seq >= self.from && seq < self.next && !self.gone.contains(&seq);
+        is_behind || self.before.contains(&seq)
+    }
+
+    /// Those behind the earliest cursor that nobody wants.
+    pub(super) fn gone(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.gone.iter().copied()
     }
 
     /// How many there are that are visible.
     pub(super) fn visible_count(&self) -> u64 {
-        self.before.len() as u64 + (self.next.0 - self.from.0)
+        self.before.len() as u64 + (self.next.0 - self.from.0) - self.gone.len() as u64
     }
 
     /// Those that are visible.
     pub(super) fn visible(&self) -> impl Iterator<Item = Seq> + '_ {
-        self.before.iter().copied().chain((self.from.0..self.next.0).map(Seq))
+        let behind = (self.from.0..self.next.0).map(Seq).filter(|seq| !self.gone.contains(seq));
+        self.before.iter().copied().chain(behind)
     }
 }
 
@@ -206,7 +230,7 @@ mod tests {
 
     fn message(text: &'static str) -> Content {
         let draft = Draft { payload: Bytes::from_static(text.as_bytes()), ..Draft::default() };
-        let sealed = Sealed::new(draft, Duration::ZERO);
+        let sealed = Sealed::new(draft, Timestamp::EPOCH, Duration::ZERO);
         Content::Here(sealed.into_kept(Name::parse("t").expect("valid"), Timestamp::EPOCH))
     }
 

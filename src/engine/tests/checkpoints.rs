@@ -20,7 +20,7 @@ use crate::{
         reading::BlockCache,
         sealed::Sealed,
         state::State,
-        verbs::Step,
+        verbs::{Publication, Step},
     },
     model::{Draft, Due, Timestamp},
 };
@@ -145,7 +145,7 @@ async fn everything_comes_back_from_a_checkpoint() {
     let again = bench.publish_one("u", once).await.expect("answered").messages[0];
     assert_eq!((again.id, again.duplicate), (first, true));
     assert_eq!(bench.pop("t.s", 9).await, ["3"]);
-    assert_eq!(bench.ack("t.s", ack_id(&held)).await, crate::engine::Acked::Acked);
+    assert_eq!(bench.ack("t.s", ack_id(&held)).await, crate::engine::Settled::Done);
     bench.advance(Duration::from_secs(30));
     assert_eq!(bench.pop("t.s", 9).await, ["later"]);
     assert_eq!(bench.pop("kept", 9).await, ["for the first queue"]);
@@ -386,11 +386,12 @@ impl Bare {
         let now = Timestamp::from_millis(1_800_000_000_000);
         let mut blocks = BlockCache::default();
         let (state, frame, blocks) = (&mut self.state, &mut frame, &mut blocks);
-        let mut step = Step { state, frame, blocks, now, limits: Limits::default() };
+        let mut step = Step { state, frame, blocks, now, limits: Limits::default(), declares: true };
         let later = Draft { due: Due::After(Duration::from_secs(9)), ..draft("later") };
         let once = Draft { dedup_id: Some(texts.concat()), ..draft("once") };
         let drafts = texts.iter().map(|text| draft(text)).chain([later, once]);
-        step.publish(name(topic), drafts.map(|d| Sealed::new(d, Duration::from_secs(60))).collect()).expect("stored");
+        let messages = drafts.map(|d| Sealed::new(d, now, Duration::from_secs(60))).collect();
+        step.publish(Publication { topic: name(topic), messages }).expect("stored");
         let end = self.journal.end();
         self.journal.append(frame, end).expect("appended");
     }

@@ -15,7 +15,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::{AckMode, Draft, contents, draft, name};
 use crate::{
     engine::{
-        Limits, OpenError,
+        Limits, OpenError, Settlement,
         checkpoint::CheckpointStore,
         disk::{
             RealDisk,
@@ -31,7 +31,7 @@ use crate::{
         reading::BlockCache,
         sealed::Sealed,
         state::State,
-        verbs::{Fill, Next, Received, Step},
+        verbs::{Fill, Next, Publication, Received, Step},
     },
     model::{AckId, Due, Timestamp},
 };
@@ -212,18 +212,21 @@ impl Run {
         let size = [10, 600, 5000][self.dice.below(3)];
         let text = "x".repeat(self.dice.below(size));
         let choice = self.dice.below(8);
-        let mut step = Step { state, frame, blocks, now, limits: Limits::default() };
+        let mut step = Step { state, frame, blocks, now, limits: Limits::default(), declares: true };
         step.tick();
-        let publish = |draft: Draft| vec![Sealed::new(draft, WINDOW)];
+        let publish = |topic, draft: Draft| {
+            let messages = vec![Sealed::new(draft, now, WINDOW)];
+            Publication { topic, messages }
+        };
         match choice {
-            0 | 1 => drop(step.publish(topic, publish(draft(&text)))),
+            0 | 1 => drop(step.publish(publish(topic, draft(&text)))),
             2 => {
                 let due = Due::After(Duration::from_secs(30));
-                drop(step.publish(topic, publish(Draft { due, ..draft(&text) })));
+                drop(step.publish(publish(topic, Draft { due, ..draft(&text) })));
             }
             3 => {
                 let dedup_id = Some(format!("{}", text.len() % 7));
-                drop(step.publish(topic, publish(Draft { dedup_id, ..draft(&text) })));
+                drop(step.publish(publish(topic, Draft { dedup_id, ..draft(&text) })));
             }
             4 => drop(step.register(&name("s"), vec![topic])),
             5 | 6 => {
@@ -231,7 +234,7 @@ impl Run {
                 let queue = step.queue_for(&topic, None).expect("there is room for two topics");
                 let deliveries = loop {
                     match step.receive(queue, 2, mode, Fill::Whole) {
-                        Received { deliveries, next: Next::Missing(blocks) } if deliveries.is_empty() => {
+                        Received { deliveries, next: Next::Missing(blocks), .. } if deliveries.is_empty() => {
                             blocks.iter().for_each(|block| contents::load(step.blocks, block, disk, Path::new(DIR)));
                         }
                         received => break received.deliveries,
@@ -239,7 +242,7 @@ impl Run {
                 };
                 leases.extend(deliveries.iter().filter_map(|d| Some(d.lease.as_ref()?.ack_id)));
             }
-            _ => drop(leases.pop().map(|id| step.ack(&topic, &[Some(id)]))),
+            _ => drop(leases.pop().map(|id| step.settle_each(Some(&topic), &[(Some(id), Settlement::Ack)]))),
         }
     }
 

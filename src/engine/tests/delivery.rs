@@ -2,7 +2,7 @@
 
 use std::{future::Future as _, time::Duration};
 
-use super::{AckMode, Acked, Bench, LEASE, ack_id, draft, name, texts};
+use super::{AckMode, Bench, LEASE, Settled, ack_id, draft, name, texts};
 use crate::{engine::EngineError, model::Attempt};
 
 over_both! {
@@ -69,14 +69,14 @@ async fn a_message_is_with_one_consumer_and_comes_back_in_its_place(bench: Bench
     let a = bench.lease("t").await.expect("a");
     let b = bench.lease("t").await.expect("b");
     assert_eq!(texts(&[a.clone(), b.clone()]), ["a", "b"]);
-    assert_eq!(bench.ack("t", ack_id(&b)).await, Acked::Acked);
+    assert_eq!(bench.ack("t", ack_id(&b)).await, Settled::Done);
     bench.advance(LEASE);
     let again = bench.lease("t").await.expect("a again");
     assert_eq!((texts(std::slice::from_ref(&again)), again.attempt), (vec!["a".to_owned()], Attempt(2)));
     // A late ack does not take it from the one who holds it now.
-    assert_eq!(bench.ack("t", ack_id(&a)).await, Acked::Stale);
-    assert_eq!(bench.ack("t", ack_id(&again)).await, Acked::Acked);
-    assert_eq!(bench.ack("t", ack_id(&again)).await, Acked::Stale);
+    assert_eq!(bench.ack("t", ack_id(&a)).await, Settled::Stale);
+    assert_eq!(bench.ack("t", ack_id(&again)).await, Settled::Done);
+    assert_eq!(bench.ack("t", ack_id(&again)).await, Settled::Stale);
     assert_eq!(bench.pop("t", 9).await, ["c"]);
 }
 
@@ -119,8 +119,8 @@ async fn leases_and_attempts_survive_a_restart(mut bench: Bench) {
     let second = bench.lease("t").await.expect("a again");
     assert_eq!(second.attempt, Attempt(2));
     bench.restart().await;
-    assert_eq!(bench.ack("t", ack_id(&first)).await, Acked::Stale);
-    assert_eq!(bench.ack("t", ack_id(&second)).await, Acked::Acked);
+    assert_eq!(bench.ack("t", ack_id(&first)).await, Settled::Stale);
+    assert_eq!(bench.ack("t", ack_id(&second)).await, Settled::Done);
     bench.restart().await;
     bench.advance(LEASE);
     assert!(bench.lease("t").await.is_none());
@@ -131,9 +131,9 @@ async fn acks_of_another_queue_or_of_none_do_nothing(bench: Bench) {
     bench.publish("other", &["b"]).await;
     let a = bench.lease("t").await.expect("a");
     let results = bench.engine().ack(name("t"), vec![None, Some(ack_id(&a)), Some(ack_id(&a))]).await;
-    assert_eq!(results, Ok(vec![Acked::Unknown, Acked::Acked, Acked::Stale]));
+    assert_eq!(results, Ok(vec![Settled::Unknown, Settled::Done, Settled::Stale]));
     let b = bench.lease("other").await.expect("b");
-    assert_eq!(bench.ack("t", ack_id(&b)).await, Acked::Unknown);
+    assert_eq!(bench.ack("t", ack_id(&b)).await, Settled::Unknown);
     let missing = bench.engine().ack(name("nowhere"), vec![None]).await;
     assert_eq!(missing, Err(EngineError::NoSuchQueue { name: "nowhere".into() }));
 }
@@ -233,7 +233,7 @@ async fn a_topics_own_queue_gets_what_others_hold_or_were_given_back(bench: Benc
     bench.lease("t.s").await.expect("the third");
     assert_eq!(bench.pop("t.s", 1).await, ["done too"]);
     bench.advance(LEASE / 2);
-    assert_eq!(bench.ack("t.s", ack_id(&held)).await, Acked::Acked);
+    assert_eq!(bench.ack("t.s", ack_id(&held)).await, Settled::Done);
     bench.advance(LEASE / 2);
     let held = bench.lease("t.s").await.expect("the third again");
     assert_eq!(held.attempt, Attempt(2));

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, io, path::Path, sync::Arc, time::Duration};
 
-use super::{AckMode, Acked, Clock, Engine, EngineError, Options, Receive, Timestamp, ack_id, draft, name, texts};
+use super::{
+    AckMode, Clock, Engine, EngineError, Options, Receive, Settled, Timestamp, ack_id, draft, name, texts,
+};
 use crate::{
     engine::disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
     model::{Delivery, Draft, Due},
@@ -75,7 +77,7 @@ async fn work(engine: &Engine, ledger: &mut Ledger, from: usize) -> Result<(), E
                 }
                 ledger.perhaps_done.insert(got);
                 let acked = engine.ack(name("t"), vec![Some(ack_id(&delivery))]).await?;
-                assert_eq!(acked, [Acked::Acked]);
+                assert_eq!(acked, [Settled::Done]);
                 ledger.done.insert(got);
             }
         }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AckMode, Acked, Bench, Clock, Engine, EngineError, Options, draft, texts};
+use super::{AckMode, Bench, Clock, Engine, EngineError, Options, Settled, draft, texts};
 use crate::{
     engine::diagnose,
     model::{Attempt, Delivery, Draft, Due, Properties, Timestamp},
@@ -98,6 +98,7 @@ fn particular() -> [(Vec<u8>, Properties); 2] {
         ordering_key: Some("key".into()),
         reply_to: Some("billing".into()),
         correlation_id: Some("c-1".into()),
+        ..Properties::default()
     };
     [((0..=255).collect(), properties), ((0..20_000_u32).map(|n| (n % 251) as u8).collect(), Properties::default())]
 }
@@ -225,7 +226,7 @@ async fn check(bench: &mut Bench, fixture: &Fixture<'_>) {
     let key = bench.engine().ack_key();
     let held_in_journal = key.open(fixture.held_in_journal).expect("an ack id of this store");
     let held_in_checkpoint = key.open(fixture.held_in_checkpoint).expect("an ack id of this store");
-    assert_eq!(bench.ack("order.audit", held_in_checkpoint).await, Acked::Acked, "{folder}");
+    assert_eq!(bench.ack("order.audit", held_in_checkpoint).await, Settled::Done, "{folder}");
 
     check_particular(bench, folder).await;
     for (queue, ready) in READY {
@@ -250,8 +251,8 @@ async fn check(bench: &mut Bench, fixture: &Fixture<'_>) {
         (vec!["order 4".to_owned()], Attempt(2)),
         "{folder}"
     );
-    assert_eq!(bench.ack("order.billing", held_in_journal).await, Acked::Stale, "{folder}");
-    assert_eq!(bench.ack("order.billing", super::ack_id(&back)).await, Acked::Acked, "{folder}");
+    assert_eq!(bench.ack("order.billing", held_in_journal).await, Settled::Stale, "{folder}");
+    assert_eq!(bench.ack("order.billing", super::ack_id(&back)).await, Settled::Done, "{folder}");
     let fresh = bench.publish_one("invoice", invoice(17)).await.expect("stored").messages[0];
     assert!(!fresh.duplicate, "{folder}: its window is over");
     assert_eq!(bench.pop("invoice", 9).await, ["invoice 17"], "{folder}");

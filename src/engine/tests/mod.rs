@@ -40,7 +40,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{AckMode, Acked, Clock, Engine, EngineError, Options, Published, Receive, journal::MemoryJournal};
+use super::{
+    AckMode, Clock, Engine, EngineError, Options, Published, Receive, Settled, journal::MemoryJournal,
+};
 use crate::model::{AckId, Delivery, Draft, Name, Timestamp};
 
 /// An engine over a directory of its own, which can be restarted.
@@ -123,7 +125,7 @@ impl Bench {
         self.engine().receive(receive).await.expect("received")
     }
 
-    async fn ack(&self, queue: &str, id: AckId) -> Acked {
+    async fn ack(&self, queue: &str, id: AckId) -> Settled {
         let acked = self.engine().ack(name(queue), vec![Some(id)]).await.expect("answered");
         acked[0]
     }

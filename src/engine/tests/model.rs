@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{AckMode, Acked, Bench, Engine, LEASE, Receive, ack_id, texts};
+use super::{AckMode, Bench, Engine, LEASE, Receive, Settled, ack_id, texts};
 use crate::{
     engine::{
         journal::{Journal as _, MemoryJournal, Position, RecordIter},
@@ -271,7 +271,7 @@ async fn run(mut bench: Bench, ops: Vec<Op>) -> Result<(), TestCaseError> {
                 }
                 let (queue, number, attempt, id) = leases[lease.index(leases.len())];
                 let got = bench.ack(&queue_name(queue), id).await;
-                let expected = if model.ack(queue, number, attempt) { Acked::Acked } else { Acked::Stale };
+                let expected = if model.ack(queue, number, attempt) { Settled::Done } else { Settled::Stale };
                 prop_assert_eq!(got, expected);
             }
             Op::Advance { seconds } => {

@@ -1,15 +1,20 @@
 //! Records on their way to the journal and back.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use proptest::prelude::*;
 
 use crate::{
     engine::{
-        journal::{FrameBuf, Reason, Record, RecordIter},
+        journal::{
+            DeadCause, FrameBuf, LeaseItem, PassedItem, PurgeScope, Reason, Record, RecordIter, ReturnCause, ReturnItem,
+        },
         sealed::Sealed,
     },
-    model::{Attempt, Draft, Due, Name, Properties, QueueId, Seq, Timestamp, TopicId},
+    model::{
+        Attempt, Draft, Due, KeyHash, LeaseNumber, Name, Overflow, Properties, QueueId, QueueLimits, QueuePolicy,
+        RetryPolicy, Seq, Timestamp, TopicId, TopicPolicy,
+    },
 };
 
 fn a_name() -> impl Strategy<Value = Name> {
@@ -28,9 +33,18 @@ fn a_message() -> impl Strategy<Value = Sealed> {
     let ttl = proptest::option::of((0..9_999_u64).prop_map(Duration::from_millis));
     ((text(), text(), text(), text(), attributes), text(), due, payload, ttl).prop_map(
         |((content_type, ordering_key, reply_to, correlation_id, attributes), dedup_id, due, payload, ttl)| {
-            let properties = Properties { content_type, attributes, ordering_key, reply_to, correlation_id };
+            let traceparent = correlation_id.clone();
+            let properties = Properties {
+                content_type,
+                attributes,
+                ordering_key,
+                reply_to,
+                tracestate: correlation_id.clone(),
+                correlation_id,
+                traceparent,
+            };
             let draft = Draft { payload: payload.into(), properties, dedup_id, due, ttl };
-            Sealed::new(draft, Duration::from_secs(120))
+            Sealed::new(draft, Timestamp::from_millis(7), Duration::from_secs(120))
         },
     )
 }
@@ -41,8 +55,51 @@ fn a_record() -> impl Strategy<Value = Record> {
     let seq = || (0..u64::MAX / 2).prop_map(Seq);
     let seqs = || proptest::collection::vec((0..u64::MAX / 2).prop_map(Seq), 0..20);
     let moment = || (0..9_999_999_u64).prop_map(Timestamp::from_millis);
-    let reason = prop_oneof![Just(Reason::Received), Just(Reason::Acked), Just(Reason::Expired)];
-    let items = proptest::collection::vec((seq(), any::<u32>().prop_map(Attempt)), 0..9);
+    let reason = prop_oneof![
+        Just(Reason::Received),
+        Just(Reason::Acked),
+        Just(Reason::Expired),
+        Just(Reason::Damaged),
+        Just(Reason::Deleted),
+        Just(Reason::Dropped),
+        Just(Reason::TooOld)
+    ];
+    let key = || any::<u64>().prop_map(KeyHash::from_bits);
+    let attempt = || any::<u32>().prop_map(Attempt);
+    let lease = (seq(), attempt(), any::<u32>().prop_map(LeaseNumber), key())
+        .prop_map(|(seq, attempt, lease, key)| LeaseItem { seq, attempt, lease, key });
+    let passed = (seq(), key()).prop_map(|(seq, key)| PassedItem { seq, key });
+    let retry_at = proptest::option::of((1..9_999_999_u64).prop_map(Timestamp::from_millis));
+    let returned = (seq(), attempt(), retry_at)
+        .prop_map(|(seq, attempts, retry_at)| ReturnItem { seq, attempts, retry_at });
+    let cause = prop_oneof![
+        Just(ReturnCause::DeadlineOver),
+        Just(ReturnCause::Failed),
+        Just(ReturnCause::Released),
+        Just(ReturnCause::Unclaimed)
+    ];
+    let dead = prop_oneof![Just(DeadCause::DeadlineOver), Just(DeadCause::Failed), Just(DeadCause::Rejected)];
+    let scope = (any::<bool>(), any::<bool>(), any::<bool>())
+        .prop_map(|(ready, leased, dead)| PurgeScope { ready, leased, dead });
+    let limits = (proptest::option::of(any::<u64>()), proptest::option::of(0..9_999_u64), 0..3_u8).prop_map(
+        |(max, age, overflow)| QueueLimits {
+            messages_max: max,
+            bytes_max: max.map(|max| max / 2),
+            age_max: age.map(Duration::from_millis),
+            overflow: [None, Some(Overflow::Reject), Some(Overflow::DropOldest)][usize::from(overflow)],
+        },
+    );
+    let queue_policy = (limits.clone(), 0..9_999_u64, any::<u32>()).prop_map(|(limits, ms, attempts)| QueuePolicy {
+        ack_deadline: Duration::from_millis(ms),
+        max_delivery_attempts: NonZeroU32::new(attempts),
+        retry: RetryPolicy {
+            minimum_backoff: Duration::from_millis(ms / 2),
+            maximum_backoff: Duration::from_millis(ms * 2),
+        },
+        limits,
+    });
+    let topic_policy = (limits, proptest::option::of((0..9_999_u64).prop_map(Duration::from_millis)))
+        .prop_map(|(limits, dedup_window)| TopicPolicy { dedup_window, limits });
     prop_oneof![
         (topic(), a_name()).prop_map(|(topic, name)| Record::TopicCreated { topic, name }),
         topic().prop_map(|topic| Record::TopicDeleted { topic }),
@@ -53,7 +110,24 @@ fn a_record() -> impl Strategy<Value = Record> {
         (topic(), seq(), a_message()).prop_map(|(topic, seq, message)| Record::Delayed { topic, seq, message }),
         (topic(), seq(), seqs()).prop_map(|(topic, first, delayed)| Record::Matured { topic, first, delayed }),
         (queue(), reason, seqs()).prop_map(|(queue, reason, seqs)| Record::Done { queue, reason, seqs }),
-        (queue(), moment(), items).prop_map(|(queue, deadline, items)| Record::Leased { queue, deadline, items }),
+        (queue(), moment(), proptest::collection::vec(lease, 0..9))
+            .prop_map(|(queue, deadline, items)| Record::Leased { queue, deadline, items }),
+        (queue(), moment(), seqs()).prop_map(|(queue, deadline, seqs)| Record::Extended { queue, deadline, seqs }),
+        (queue(), proptest::collection::vec(passed, 0..9))
+            .prop_map(|(queue, items)| Record::PassedOver { queue, items }),
+        (queue(), cause, proptest::collection::vec(returned, 0..9))
+            .prop_map(|(queue, cause, items)| Record::Returned { queue, cause, items }),
+        (queue(), dead, ".{0,40}", seqs())
+            .prop_map(|(queue, cause, reason, seqs)| Record::Buried { queue, cause, reason, seqs }),
+        (queue(), seqs()).prop_map(|(queue, seqs)| Record::Revived { queue, seqs }),
+        (queue(), scope, seq()).prop_map(|(queue, scope, end)| Record::Purged { queue, scope, end }),
+        (topic(), seqs()).prop_map(|(topic, seqs)| Record::DelayedCancelled { topic, seqs }),
+        (topic(), seq()).prop_map(|(topic, end)| Record::TopicTrimmed { topic, end }),
+        (topic(), topic_policy).prop_map(|(topic, policy)| Record::TopicPolicySet { topic, policy }),
+        (queue(), queue_policy).prop_map(|(queue, policy)| Record::QueuePolicySet { queue, policy }),
+        queue().prop_map(|queue| Record::QueuePaused { queue }),
+        queue().prop_map(|queue| Record::QueueResumed { queue }),
+        queue().prop_map(|queue| Record::QueueDeleted { queue }),
         (queue(), seqs()).prop_map(|(queue, seqs)| Record::Released { queue, seqs }),
         ".{0,40}".prop_map(|source| Record::ImportBegun { source }),
         (topic(), a_message()).prop_map(|(topic, message)| Record::Imported { topic, message }),

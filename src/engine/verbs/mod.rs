@@ -4,10 +4,14 @@
 //! at once, so that the next request of the same frame sees it; nobody outside sees it before the frame is durable,
 //! because the answers wait for that.
 
-mod ack;
+mod candidates;
+mod fail;
+mod limits;
+mod pick;
 mod publish;
 mod receive;
 mod register;
+mod settle;
 mod tick;
 
 use tracing::info;
@@ -20,7 +24,10 @@ use super::{
 };
 use crate::model::{Name, QueueId, Timestamp, TopicId};
 
-pub(super) use receive::{Fill, Next, Received};
+pub(super) use pick::Next;
+pub(super) use publish::Publication;
+pub(super) use receive::{Fill, Received};
+pub(super) use settle::Item as SettleItem;
 pub(super) use tick::next_event;
 
 /// One request at a time, at one moment.
@@ -32,6 +39,8 @@ pub(super) struct Step<'a> {
     pub(super) blocks: &'a mut BlockCache,
     pub(super) now: Timestamp,
     pub(super) limits: Limits,
+    /// Whether publishing to a name, or receiving from it, declares it.
+    pub(super) declares: bool,
 }
 
 impl Step<'_> {

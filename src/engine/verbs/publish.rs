@@ -1,6 +1,9 @@
 //! Publish: store messages in a topic, all or none.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::Step;
 use crate::{
@@ -10,28 +13,101 @@ use crate::{
         sealed::Sealed,
         state::{Meaning, Seen},
     },
-    model::{Name, QueueId, TopicId},
+    model::{Name, QueueId, Seq, TopicId},
 };
 
+/// Messages for a topic.
+#[derive(Debug)]
+pub(in crate::engine) struct Publication {
+    pub(in crate::engine) topic: Name,
+    pub(in crate::engine) messages: Vec<Sealed>,
+}
+
+/// Messages that can be stored.
+pub(super) struct Checked {
+    name: Name,
+    existing: Option<TopicId>,
+    messages: Vec<Sealed>,
+}
+
+/// Publications that can be stored.
+pub(super) struct CheckedAll {
+    /// One for each topic.
+    checked: Vec<Checked>,
+    /// Of each publication, in which of them its messages are, behind those of the publications before, and how many.
+    parts: Vec<(usize, usize)>,
+}
+
+/// What a step lets go of before it publishes, per queue.
+pub(super) type Leaving = BTreeMap<QueueId, Vec<Seq>>;
+
 impl Step<'_> {
-    pub(in crate::engine) fn publish(&mut self, name: Name, messages: Vec<Sealed>) -> Result<Published, EngineError> {
+    pub(in crate::engine) fn publish(&mut self, publication: Publication) -> Result<Published, EngineError> {
+        let new_topics = usize::from(self.state.meaning(&publication.topic).is_none());
+        let checked = self.check(publication, &Leaving::new())?;
+        self.check_room(new_topics)?;
+        Ok(self.publish_checked(checked))
+    }
+
+    /// Refuses all, or none: several for one topic count together.
+    pub(super) fn check_all(
+        &self,
+        publications: Vec<Publication>,
+        leaving: &Leaving,
+    ) -> Result<CheckedAll, EngineError> {
+        let (mut topics, mut merged) = (HashMap::new(), Vec::<Publication>::new());
+        let mut parts = Vec::with_capacity(publications.len());
+        for Publication { topic, messages } in publications {
+            let at = *topics.entry(topic.clone()).or_insert(merged.len());
+            parts.push((at, messages.len()));
+            match merged.get_mut(at) {
+                Some(before) => before.messages.extend(messages),
+                None => merged.push(Publication { topic, messages }),
+            }
+        }
+        let is_new = |publication: &&Publication| self.state.meaning(&publication.topic).is_none();
+        let new_topics = merged.iter().filter(is_new).count();
+        let checked = merged.into_iter().map(|publication| self.check(publication, leaving)).collect::<Result<_, _>>()?;
+        self.check_room(new_topics)?;
+        Ok(CheckedAll { checked, parts })
+    }
+
+    /// Stores what was checked in this step, and answers each publication.
+    pub(super) fn publish_checked_all(&mut self, all: CheckedAll) -> Vec<Published> {
+        let published: Vec<_> = all.checked.into_iter().map(|checked| self.publish_checked(checked)).collect();
+        let mut rests: Vec<_> = published.iter().map(|published| published.messages.as_slice()).collect();
+        let part = |(at, count): (usize, usize)| {
+            let (messages, rest) = rests[at].split_at(count);
+            rests[at] = rest;
+            Published { messages: messages.to_vec(), queues: Arc::clone(&published[at].queues) }
+        };
+        all.parts.into_iter().map(part).collect()
+    }
+
+    /// Refuses what cannot be stored, but for the room that new topics take.
+    fn check(&self, publication: Publication, leaving: &Leaving) -> Result<Checked, EngineError> {
+        let Publication { topic: name, messages } = publication;
         let existing = match self.state.meaning(&name) {
+            None if !self.declares => return Err(EngineError::NoSuchTopic { name: name.to_string() }),
             None => None,
             Some(Meaning::Topic(topic)) => Some(topic),
             Some(Meaning::Subscription(queue)) => return Err(self.publish_to_subscription(&name, queue)),
         };
         self.check_dedup(existing, &messages)?;
         self.check_delayed(&messages)?;
-        let topic = match existing {
-            Some(topic) => topic,
-            None => {
-                self.check_room(1)?;
-                self.create_topic(name.clone())
-            }
-        };
+        if let Some(topic) = existing {
+            self.check_limits(topic, &messages, leaving)?;
+        }
+        Ok(Checked { name, existing, messages })
+    }
+
+    fn publish_checked(&mut self, checked: Checked) -> Published {
+        let Checked { name, existing, messages } = checked;
+        let topic = existing.unwrap_or_else(|| self.create_topic(name));
         let messages = messages.into_iter().map(|message| self.publish_one(topic, message)).collect();
+        self.make_room(topic);
         let queues = self.state.topic(topic).map(|t| Arc::clone(&t.queue_names)).unwrap_or_default();
-        Ok(Published { messages, queues })
+        Published { messages, queues }
     }
 
     fn publish_one(&mut self, topic: TopicId, message: Sealed) -> PublishedMessage {

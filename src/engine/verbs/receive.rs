@@ -1,27 +1,17 @@
-//! Receive: hand out the next messages of a queue.
+//! Receive: hand out the next messages of a queue, and drop what has expired or is damaged on the way.
 
-use std::sync::Arc;
-
-use super::Step;
+use super::{
+    Step,
+    pick::{DROPPED_MAX, Next, Pick, Picked},
+};
 use crate::{
     engine::{
         AckMode, EngineError,
-        checkpoint::{Block, Kind, Place},
-        journal::{Reason, Record},
-        reading::Cached,
-        state::{Meaning, Whereabouts},
+        journal::{LeaseItem, Reason, Record},
+        state::Meaning,
     },
-    model::{AckId, Attempt, Delivery, Lease, Message, Name, QueueId, Seq},
+    model::{AckId, Delivery, Lease, Name, QueueId},
 };
-
-/// Most payload bytes of one answer, unless its first message alone is larger: 16 MiB, the largest message there is.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
-
-/// Most expired and damaged messages that one record drops.
-const DROPPED_MAX: usize = 10_000;
-
-/// Most blocks that are loaded for one receive: 2 MiB, which is a thousand messages of 1 KiB and more.
-const MISSING_MAX: usize = 16;
 
 /// How much of what a receive asks for has to be in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,28 +27,8 @@ pub(in crate::engine) enum Fill {
 pub(in crate::engine) struct Received {
     pub(in crate::engine) deliveries: Vec<Delivery>,
     pub(in crate::engine) next: Next,
-}
-
-/// What stands behind the messages that were handed out.
-#[derive(Debug, Default)]
-pub(in crate::engine) enum Next {
-    /// Nothing that has to be loaded.
-    #[default]
-    Nothing,
-    /// This block will be asked for soon.
-    Ahead(Block),
-    /// The next messages are in these blocks, of which the first one at least is not in memory.
-    Missing(Vec<Block>),
-    /// The next message is in a block that cannot be read; why.
-    Failed(String),
-}
-
-#[derive(Debug, Default)]
-struct Pick {
-    messages: Vec<Picked>,
-    expired: Vec<Seq>,
-    damaged: Vec<Seq>,
-    next: Next,
+    /// Messages were dropped or passed over: the next look begins further on.
+    pub(in crate::engine) is_further: bool,
 }
 
 impl Step<'_> {
@@ -70,6 +40,7 @@ impl Step<'_> {
         let topic = match self.state.meaning(name) {
             Some(Meaning::Subscription(queue)) => return Ok(queue),
             Some(Meaning::Topic(topic)) => topic,
+            None if !self.declares => return Err(EngineError::NoSuchQueue { name: name.to_string() }),
             None => {
                 self.check_room(1)?;
                 self.create_topic(name.clone())
@@ -82,12 +53,23 @@ impl Step<'_> {
         Ok(self.create_queue(topic, None))
     }
 
-    /// Hands out up to `max` messages; none if the queue is empty or gone, or if not `fill` of them is in memory.
+    /// Hands out up to `max` messages; none if the queue is empty, paused or gone, or if not `fill` of them is in memory.
     pub(in crate::engine) fn receive(&mut self, queue: QueueId, max: usize, mode: AckMode, fill: Fill) -> Received {
+        let mut is_further = false;
         loop {
-            let Pick { mut messages, expired, damaged, next } = self.pick(queue, max);
-            let dropped_count = expired.len() + damaged.len();
-            for (reason, seqs) in [(Reason::Expired, expired), (Reason::Damaged, damaged)] {
+            let Pick { messages, passed_over, expired, too_old, damaged, next } = self.pick(queue, max, mode);
+            if fill == Fill::Whole && matches!(next, Next::Missing(_)) && !messages.is_empty() {
+                return Received { deliveries: Vec::new(), next, is_further };
+            }
+            let dropped_count = expired.len() + too_old.len() + damaged.len();
+            is_further |= dropped_count + passed_over.len() > 0;
+            if !passed_over.is_empty() {
+                // Before the others, as they may stand behind it.
+                self.emit(Record::PassedOver { queue, items: passed_over });
+            }
+            for (reason, seqs) in
+                [(Reason::Expired, expired), (Reason::TooOld, too_old), (Reason::Damaged, damaged)]
+            {
                 if !seqs.is_empty() {
                     self.emit(Record::Done { queue, reason, seqs });
                 }
@@ -95,78 +77,9 @@ impl Step<'_> {
             if messages.is_empty() && dropped_count >= DROPPED_MAX {
                 continue;
             }
-            if fill == Fill::Whole && matches!(next, Next::Missing(_)) {
-                messages.clear();
-            }
             let deliveries = if messages.is_empty() { Vec::new() } else { self.hand_out(queue, messages, mode) };
-            return Received { deliveries, next };
+            return Received { deliveries, next, is_further };
         }
-    }
-
-    fn pick(&mut self, queue: QueueId, max: usize) -> Pick {
-        let mut pick = Pick::default();
-        let Some((queue, topic)) = self.state.queue_and_topic(queue) else { return pick };
-        let place = Place { topic: queue.topic, kind: Kind::Visible, seq: Seq(0) };
-        // Messages behind the first one that is not in memory are not picked, only the blocks that they are in.
-        let (mut bytes, mut missing, mut ahead, mut left) = (0, Vec::new(), None, 0);
-        for (seq, attempt) in queue.ready(topic.log.next) {
-            if pick.messages.len() + left == max || pick.expired.len() + pick.damaged.len() == DROPPED_MAX {
-                break;
-            }
-            let message = match self.state.find(place.at(seq)) {
-                Whereabouts::Recent(kept) => Some(Arc::clone(&kept.message)),
-                Whereabouts::Nowhere => None,
-                Whereabouts::Saved(block, _) if block.expires_by.is_some_and(|at| at <= self.now) => {
-                    pick.expired.push(seq);
-                    continue;
-                }
-                Whereabouts::Saved(block, at) => match self.blocks.get(&block) {
-                    Some(Cached::Loaded(loaded)) => {
-                        let message = loaded.message(at, &topic.name);
-                        ahead = Some(block);
-                        message
-                    }
-                    Some(Cached::Failed(problem)) => {
-                        pick.next = Next::Failed(problem.clone());
-                        break;
-                    }
-                    None => {
-                        if missing.last() != Some(&block) {
-                            if missing.len() == MISSING_MAX {
-                                break;
-                            }
-                            missing.push(block);
-                        }
-                        left += 1;
-                        continue;
-                    }
-                },
-            };
-            if !missing.is_empty() {
-                left += 1;
-                continue;
-            }
-            let Some(message) = message else {
-                pick.damaged.push(seq);
-                continue;
-            };
-            if message.expires_at.is_some_and(|at| at <= self.now) {
-                pick.expired.push(seq);
-                continue;
-            }
-            bytes += message.payload.len();
-            if bytes > ANSWER_BYTES_MAX && !pick.messages.is_empty() {
-                break;
-            }
-            pick.messages.push(Picked { seq, attempt, message });
-        }
-        if !missing.is_empty() {
-            pick.next = Next::Missing(missing);
-        } else if let (Next::Nothing, Some(block)) = (&pick.next, ahead) {
-            // What is read one after the other is read ahead.
-            pick.next = self.state.segments.after(&block).map_or(Next::Nothing, Next::Ahead);
-        }
-        pick
     }
 
     fn hand_out(&mut self, queue: QueueId, picked: Vec<Picked>, mode: AckMode) -> Vec<Delivery> {
@@ -178,22 +91,16 @@ impl Step<'_> {
             }
             AckMode::Lease(length) => {
                 let deadline = self.now.after(length);
-                let items = picked.iter().map(|p| (p.seq, p.attempt)).collect();
+                let item = |p: &Picked| LeaseItem { seq: p.seq, attempt: p.attempt, lease: p.lease, key: p.key };
+                let items = picked.iter().map(item).collect();
                 self.emit(Record::Leased { queue, deadline, items });
                 Some(deadline)
             }
         };
         let lease = |p: &Picked| {
-            let ack_id = AckId { queue, seq: p.seq, attempt: p.attempt };
+            let ack_id = AckId { queue, seq: p.seq, lease: p.lease };
             deadline.map(|ack_deadline| Lease { ack_id, ack_deadline })
         };
         picked.into_iter().map(|p| Delivery { lease: lease(&p), attempt: p.attempt, message: p.message }).collect()
     }
-}
-
-#[derive(Debug)]
-struct Picked {
-    seq: Seq,
-    attempt: Attempt,
-    message: Arc<Message>,
 }

@@ -1,8 +1,11 @@
 //! What time alone brings about: leases end, delayed messages become visible.
 
-use super::Step;
+use super::{Step, fail::Failure};
 use crate::{
-    engine::{journal::Record, state::State},
+    engine::{
+        journal::{Record, ReturnCause},
+        state::State,
+    },
     model::{AckId, Delivery, QueueId, Seq, Timestamp, TopicId},
 };
 
@@ -13,7 +16,8 @@ const EVENTS_MAX: usize = 4096;
 pub(in crate::engine) fn next_event(state: &State) -> Option<Timestamp> {
     let deadline = state.deadlines.first().map(|(at, ..)| *at);
     let due = state.delayed.first().map(|(at, ..)| *at);
-    deadline.into_iter().chain(due).min()
+    let retry = state.retries.first().map(|(at, ..)| *at);
+    deadline.into_iter().chain(due).chain(retry).min()
 }
 
 impl Step<'_> {
@@ -24,26 +28,37 @@ impl Step<'_> {
         }
         self.end_leases();
         self.mature();
+        self.wake();
     }
 
     /// Ends the leases of messages whose client left before it got them.
-    pub(in crate::engine) fn release(&mut self, unclaimed: Vec<Delivery>) {
+    pub(in crate::engine) fn give_back(&mut self, unclaimed: Vec<Delivery>) {
         let ids = unclaimed.into_iter().filter_map(|delivery| Some(delivery.lease?.ack_id));
         let still_held = |id: &AckId| {
             let held = self.state.queue(id.queue).and_then(|queue| queue.held(id.seq));
-            held.is_some_and(|held| held.attempt == id.attempt)
+            held.is_some_and(|held| held.lease == id.lease)
         };
         let ended = ids.filter(still_held).map(|id| (self.now, id.queue, id.seq)).collect();
         for (queue, seqs) in by_owner(ended) {
-            self.emit(Record::Released { queue, seqs });
+            self.release(queue, &seqs, ReturnCause::Unclaimed);
         }
     }
 
     fn end_leases(&mut self) {
         let ended: Vec<(Timestamp, QueueId, Seq)> =
             self.state.deadlines.iter().take_while(|(at, ..)| *at <= self.now).take(EVENTS_MAX).copied().collect();
+        let failure = Failure { cause: ReturnCause::DeadlineOver, reason: "", delay: None };
         for (queue, seqs) in by_owner(ended) {
-            self.emit(Record::Released { queue, seqs });
+            self.fail(queue, &seqs, failure);
+        }
+    }
+
+    /// Messages that failed have waited long enough. Nothing changes by that but what can be handed out.
+    fn wake(&mut self) {
+        while let Some((_, queue, _)) = self.state.retries.first().copied().filter(|(at, ..)| *at <= self.now) {
+            self.state.retries.pop_first();
+            self.state.wake(queue, self.now);
+            self.state.stir(queue);
         }
     }
 
@@ -53,6 +68,7 @@ impl Step<'_> {
         for (topic, delayed) in by_owner(due) {
             let first = self.state.topic(topic).map(|t| t.log.next).unwrap_or_default();
             self.emit(Record::Matured { topic, first, delayed });
+            self.make_room(topic);
         }
     }
 }

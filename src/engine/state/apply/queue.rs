@@ -1,0 +1,170 @@
+//! What becomes of the messages of a queue.
+
+use std::sync::Arc;
+
+use super::{Inconsistent, Result, State};
+use crate::{
+    engine::{
+        journal::{DeadCause, LeaseItem, PassedItem, PurgeScope, Reason, ReturnCause, ReturnItem},
+        state::lanes::Waiting,
+    },
+    model::{QueueId, Seq, Timestamp},
+};
+
+impl State {
+    pub(super) fn finish(&mut self, id: QueueId, reason: Reason, seqs: &[Seq]) -> Result<()> {
+        let (mut ended, mut left, mut dead, mut frees) = (Vec::new(), Vec::with_capacity(seqs.len()), Vec::new(), false);
+        let topic = self.change_queue(id, |queue, topic| {
+            for seq in seqs {
+                if *seq >= topic.log.next {
+                    return Err(Inconsistent("done with a message that never was"));
+                }
+                if queue.dead().contains_key(seq) {
+                    dead.push(*seq);
+                } else if queue.wants(*seq) {
+                    left.push(*seq);
+                }
+                if reason == Reason::Deleted && *seq >= queue.cursor() {
+                    queue.skip(*seq);
+                    continue;
+                }
+                let taken = queue.take(*seq);
+                ended.extend(taken.held.map(|held| (held.deadline, id, *seq)));
+                frees |= taken.frees;
+            }
+            Ok(queue.topic)
+        })??;
+        self.forget_deadlines(&ended);
+        let bytes = self.sizes_of(topic, &left);
+        self.change_bytes(id, |queue| queue.bytes = queue.bytes.saturating_sub(bytes));
+        for seq in left.into_iter().chain(dead) {
+            self.leave(topic, seq);
+        }
+        if frees {
+            self.stir(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn pass_over(&mut self, id: QueueId, items: &[PassedItem]) -> Result<()> {
+        self.change_queue(id, |queue, topic| {
+            for item in items {
+                if item.seq >= topic.log.next {
+                    return Err(Inconsistent("a message that never was is passed over"));
+                }
+                queue.pass_over(item.seq, item.key);
+            }
+            Ok(())
+        })?
+    }
+
+    pub(super) fn lease(&mut self, id: QueueId, deadline: Timestamp, items: &[LeaseItem]) -> Result<()> {
+        let mut ended = Vec::new();
+        self.change_queue(id, |queue, topic| {
+            for item in items {
+                if item.seq >= topic.log.next {
+                    return Err(Inconsistent("a lease of a message that never was"));
+                }
+                ended.extend(queue.lease(item, deadline).map(|held| (held.deadline, id, item.seq)));
+            }
+            Ok(())
+        })??;
+        self.forget_deadlines(&ended);
+        self.deadlines.extend(items.iter().map(|item| (deadline, id, item.seq)));
+        Ok(())
+    }
+
+    pub(super) fn extend(&mut self, id: QueueId, deadline: Timestamp, seqs: &[Seq]) -> Result<()> {
+        let (queue, _) = self.queue_mut(id)?;
+        let ends: Vec<_> = seqs.iter().filter_map(|seq| Some((queue.extend(*seq, deadline)?, *seq))).collect();
+        for (before, seq) in ends {
+            self.deadlines.remove(&(before, id, seq));
+            self.deadlines.insert((deadline, id, seq));
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_back(&mut self, id: QueueId, cause: ReturnCause, items: &[ReturnItem]) -> Result<()> {
+        let now = self.time;
+        let (mut ended, mut retries) = (Vec::new(), Vec::new());
+        self.change_queue(id, |queue, _| {
+            for ReturnItem { seq, attempts, retry_at } in items {
+                let held = queue.give_back(*seq, |held| Waiting {
+                    attempts: *attempts,
+                    leases: held.lease,
+                    key: held.key,
+                    retry_at: *retry_at,
+                    first_failed: held.first_failed.or(cause.is_failure().then_some(now)),
+                });
+                let Some(held) = held else { continue };
+                ended.push((held.deadline, id, *seq));
+                retries.extend(retry_at.map(|at| (at, id, *seq)));
+            }
+        })?;
+        self.forget_deadlines(&ended);
+        self.retries.extend(retries);
+        self.stir(id);
+        Ok(())
+    }
+
+    /// As version 2 had it: the delivery counts, and the message is ready at once.
+    pub(super) fn release(&mut self, id: QueueId, seqs: &[Seq]) -> Result<()> {
+        let (queue, _) = self.queue_mut(id)?;
+        let item = |seq: &Seq| {
+            let attempts = queue.held(*seq).map(|held| held.attempt).unwrap_or_default();
+            ReturnItem { seq: *seq, attempts, retry_at: None }
+        };
+        let items: Vec<_> = seqs.iter().map(item).collect();
+        self.give_back(id, ReturnCause::DeadlineOver, &items)
+    }
+
+    pub(super) fn bury(&mut self, id: QueueId, cause: DeadCause, reason: &str, seqs: &[Seq]) -> Result<()> {
+        let (now, reason) = (self.time, Arc::<str>::from(reason));
+        let (topic, ended) = self.change_queue(id, |queue, _| {
+            let ended = seqs.iter().filter_map(|seq| {
+                let held = queue.bury(*seq, now, cause, Arc::clone(&reason))?;
+                Some((held.deadline, id, *seq))
+            });
+            let ended: Vec<_> = ended.collect();
+            (queue.topic, ended)
+        })?;
+        self.forget_deadlines(&ended);
+        let buried: Vec<Seq> = ended.iter().map(|(.., seq)| *seq).collect();
+        let bytes = self.sizes_of(topic, &buried);
+        self.change_bytes(id, |queue| queue.bytes = queue.bytes.saturating_sub(bytes));
+        self.stir(id);
+        Ok(())
+    }
+
+    pub(super) fn revive(&mut self, id: QueueId, seqs: &[Seq]) -> Result<()> {
+        let (topic, are_dead) =
+            self.change_queue(id, |queue, _| (queue.topic, seqs.iter().all(|seq| queue.revive(*seq))))?;
+        if !are_dead {
+            return Err(Inconsistent("a dead letter that is none comes back"));
+        }
+        let bytes = self.sizes_of(topic, seqs);
+        self.change_bytes(id, |queue| queue.bytes += bytes);
+        self.stir(id);
+        Ok(())
+    }
+
+    pub(super) fn purge(&mut self, id: QueueId, scope: PurgeScope, end: Seq) -> Result<()> {
+        let (topic, left, ended) = self.change_queue(id, |queue, topic| {
+            if end > topic.log.next {
+                return Err(Inconsistent("a queue that is purged behind its topic"));
+            }
+            let (left, ended) = queue.purge(scope, end);
+            Ok((queue.topic, left, ended))
+        })??;
+        let ended: Vec<_> = ended.into_iter().map(|(seq, held)| (held.deadline, id, seq)).collect();
+        self.forget_deadlines(&ended);
+        if scope.ready {
+            self.let_go_of_unwanted(topic);
+        } else {
+            left.into_iter().for_each(|seq| self.leave(topic, seq));
+        }
+        self.measure(id);
+        self.stir(id);
+        Ok(())
+    }
+}

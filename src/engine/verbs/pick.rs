@@ -1,0 +1,237 @@
+//! Which messages a receive gets, which it passes over, and which are dropped on the way.
+//!
+//! Nothing is decided about a message that is not in memory: what it is, and so what comes after it, is not known.
+
+use std::{collections::HashSet, ops::ControlFlow, sync::Arc, time::Duration};
+
+use super::{
+    Step,
+    candidates::{Admission, Candidate, Candidates, Keys, candidates},
+};
+use crate::{
+    engine::{
+        AckMode,
+        checkpoint::{Block, Kind, Place},
+        journal::PassedItem,
+        reading::{BlockCache, Cached},
+        state::{State, Turn, Whereabouts},
+    },
+    model::{Attempt, KeyHash, LeaseNumber, Message, Name, QueueId, Seq, Timestamp},
+};
+
+/// Most payload bytes of one answer, unless its first message alone is larger: 16 MiB, the largest message there is.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Most expired and damaged messages that one record drops.
+pub(super) const DROPPED_MAX: usize = 10_000;
+
+/// Most blocks that are loaded for one receive: 2 MiB, which is a thousand messages of 1 KiB and more.
+const MISSING_MAX: usize = 16;
+
+/// Most messages of a queue that are passed over at a time: behind them, no other key is looked for. As in Pulsar.
+const PASSED_OVER_MAX: usize = 20_000;
+
+/// What stands behind the messages that were handed out.
+#[derive(Debug, Default)]
+pub(in crate::engine) enum Next {
+    /// Nothing that has to be loaded.
+    #[default]
+    Nothing,
+    /// This block will be asked for soon.
+    Ahead(Block),
+    /// The next messages are in these blocks, of which the first one at least is not in memory.
+    Missing(Vec<Block>),
+    /// The next message is in a block that cannot be read; why.
+    Failed(String),
+}
+
+/// What a receive would get.
+#[derive(Debug, Default)]
+pub(super) struct Pick {
+    pub(super) messages: Vec<Picked>,
+    /// Ascending: what was looked at and is neither handed out nor dropped.
+    pub(super) passed_over: Vec<PassedItem>,
+    pub(super) expired: Vec<Seq>,
+    pub(super) too_old: Vec<Seq>,
+    pub(super) damaged: Vec<Seq>,
+    pub(super) next: Next,
+}
+
+impl Pick {
+    pub(super) fn dropped_count(&self) -> usize {
+        self.expired.len() + self.too_old.len() + self.damaged.len()
+    }
+}
+
+/// A message that is to be handed out.
+#[derive(Debug)]
+pub(super) struct Picked {
+    pub(super) seq: Seq,
+    pub(super) attempt: Attempt,
+    pub(super) lease: LeaseNumber,
+    pub(super) key: Option<KeyHash>,
+    pub(super) message: Arc<Message>,
+}
+
+/// What is seen of a message.
+enum Sight {
+    Whole(Arc<Message>),
+    Expired,
+    TooOld,
+    Damaged,
+    Missing(Block),
+    Failed(String),
+}
+
+/// Where messages are looked for.
+struct Eyes<'a> {
+    state: &'a State,
+    blocks: &'a mut BlockCache,
+    now: Timestamp,
+    age_max: Option<Duration>,
+    topic: &'a Name,
+    /// The block that the last message was in.
+    last: Option<Block>,
+}
+
+impl Eyes<'_> {
+    fn look(&mut self, place: Place) -> Sight {
+        let message = match self.state.find(place) {
+            Whereabouts::Recent(kept) => Arc::clone(&kept.message),
+            Whereabouts::Nowhere => return Sight::Damaged,
+            Whereabouts::Saved(block, _) if block.expires_by.is_some_and(|at| at <= self.now) => return Sight::Expired,
+            Whereabouts::Saved(block, seq) => match self.blocks.get(&block) {
+                None => return Sight::Missing(block),
+                Some(Cached::Failed(problem)) => return Sight::Failed(problem.clone()),
+                Some(Cached::Loaded(loaded)) => {
+                    let Some(message) = loaded.message(seq, self.topic) else { return Sight::Damaged };
+                    self.last = Some(block);
+                    message
+                }
+            },
+        };
+        if message.expires_at.is_some_and(|at| at <= self.now) {
+            Sight::Expired
+        } else if self.age_max.is_some_and(|age| message.published_at.after(age) <= self.now) {
+            Sight::TooOld
+        } else {
+            Sight::Whole(message)
+        }
+    }
+}
+
+/// A pick in the making.
+#[derive(Default)]
+struct Picking {
+    pick: Pick,
+    payload_bytes: usize,
+    /// Blocks that are not in memory. Behind the first of their messages none is picked.
+    missing: Vec<Block>,
+    /// Messages behind that.
+    left: usize,
+}
+
+impl Picking {
+    /// Whether there is enough of everything.
+    fn is_over(&self, max: usize) -> bool {
+        self.pick.messages.len() + self.left >= max || self.pick.dropped_count() >= DROPPED_MAX
+    }
+
+    /// Decides about a candidate; breaks if none behind it is to be looked at.
+    fn consider<I: Iterator<Item = (Turn, Seq)>>(
+        &mut self,
+        candidate: Candidate,
+        sight: Sight,
+        candidates: &mut Candidates<'_, I>,
+    ) -> ControlFlow<()> {
+        if let Sight::Missing(block) = &sight
+            && self.missing.last() != Some(block)
+        {
+            if self.missing.len() == MISSING_MAX {
+                return ControlFlow::Break(());
+            }
+            self.missing.push(*block);
+        }
+        if !self.missing.is_empty() {
+            self.left += 1;
+            candidates.leave(candidate);
+            return ControlFlow::Continue(());
+        }
+        let dropped = match sight {
+            Sight::Whole(message) => return self.take(candidate, message, candidates),
+            Sight::Failed(problem) => {
+                self.pick.next = Next::Failed(problem);
+                return ControlFlow::Break(());
+            }
+            Sight::Expired => &mut self.pick.expired,
+            Sight::TooOld => &mut self.pick.too_old,
+            Sight::Damaged | Sight::Missing(_) => &mut self.pick.damaged,
+        };
+        dropped.push(candidate.seq());
+        candidates.drop(candidate);
+        ControlFlow::Continue(())
+    }
+
+    fn take<I: Iterator<Item = (Turn, Seq)>>(
+        &mut self,
+        candidate: Candidate,
+        message: Arc<Message>,
+        candidates: &mut Candidates<'_, I>,
+    ) -> ControlFlow<()> {
+        let payload_bytes = self.payload_bytes + message.payload.len();
+        if payload_bytes > ANSWER_BYTES_MAX && !self.pick.messages.is_empty() {
+            return ControlFlow::Break(());
+        }
+        let seq = candidate.seq();
+        let (attempt, lease, key) = match candidate {
+            Candidate::Waiting(_, waiting) => (waiting.attempts.next(), waiting.leases.next(), waiting.key),
+            Candidate::Fresh(_) => {
+                let key = message.properties.ordering_key.as_deref().map(KeyHash::of);
+                if candidates.admit(seq, key) != Admission::Yes {
+                    return ControlFlow::Continue(());
+                }
+                (Attempt(1), LeaseNumber(1), key)
+            }
+        };
+        self.payload_bytes = payload_bytes;
+        candidates.hand_out(candidate, key);
+        self.pick.messages.push(Picked { seq, attempt, lease, key, message });
+        ControlFlow::Continue(())
+    }
+}
+
+impl Step<'_> {
+    /// Finds up to `max` messages of a queue for a receive.
+    pub(super) fn pick(&mut self, id: QueueId, max: usize, mode: AckMode) -> Pick {
+        self.state.wake(id, self.now);
+        let (state, now) = (&*self.state, self.now);
+        let Some((queue, topic)) = state.queue_and_topic(id).filter(|(queue, _)| !queue.is_paused) else {
+            return Pick::default();
+        };
+        let place = Place { topic: queue.topic, kind: Kind::Visible, seq: Seq(0) };
+        let age_max = queue.policy.limits.or(topic.policy.limits).age_max;
+        let mut eyes = Eyes { state, blocks: self.blocks, now, age_max, topic: &topic.name, last: None };
+        let room = self.limits.passed_over_max.saturating_sub(state.passed_over_count);
+        let room = room.min(PASSED_OVER_MAX.saturating_sub(queue.lanes().passed_over_count()));
+        let keys = if let AckMode::Lease(_) = mode { Keys::Hold } else { Keys::Pass };
+        let (mut candidates, mut picking) = (candidates(queue, topic.log.next, keys, room), Picking::default());
+        while !picking.is_over(max) {
+            let Some(candidate) = candidates.next() else { break };
+            let sight = eyes.look(place.at(candidate.seq()));
+            if picking.consider(candidate, sight, &mut candidates).is_break() {
+                break;
+            }
+        }
+        let Picking { mut pick, missing, .. } = picking;
+        pick.passed_over = candidates.into_passed_over();
+        let handed_out: HashSet<Seq> = pick.messages.iter().map(|picked| picked.seq).collect();
+        pick.passed_over.retain(|item| !handed_out.contains(&item.seq));
+        if !missing.is_empty() {
+            pick.next = Next::Missing(missing);
+        } else if let (Next::Nothing, Some(block)) = (&pick.next, eyes.last) {
+            // What is read one after the other is read ahead.
+            pick.next = state.segments.after(&block).map_or(Next::Nothing, Next::Ahead);
+        }
+        pick
+    }
+}
