@@ -46,7 +46,8 @@ fn frame(payload_bytes: usize) -> FrameBuf {
     let mut frame = FrameBuf::new();
     let payload = Bytes::from(vec![7; payload_bytes]);
     for seq in 0..RECORDS {
-        let message = Sealed::new(Draft { payload: payload.clone(), ..Draft::default() }, Timestamp::EPOCH, Duration::ZERO);
+        let message =
+            Sealed::new(Draft { payload: payload.clone(), ..Draft::default() }, Timestamp::EPOCH, Duration::ZERO);
         frame.push(&Record::Published { topic: TopicId(0), seq: Seq(seq), message }, Timestamp::from_millis(1));
     }
     frame

@@ -30,6 +30,7 @@ use super::{
     space::Space,
     state::State,
     verbs::{Fill, Next, Received, Step, next_event},
+    views::{History, View},
     waiters::{Waiter, Waiters},
 };
 use crate::model::{Delivery, QueueId, Timestamp};
@@ -61,6 +62,7 @@ pub(super) struct Committer {
     pub(super) answers: Vec<Answer>,
     pub(super) checkpoints: Option<Checkpoints>,
     pub(super) reading: Reading,
+    history: History,
     /// Publishes that wait until a checkpoint has been written. Bounded by the room of the inbox, which they keep.
     held_back: VecDeque<Request>,
     /// Messages that were leased for a client who has gone: they go back in the next frame.
@@ -81,6 +83,7 @@ impl Committer {
             answers: Vec::new(),
             checkpoints: None,
             reading: Reading::default(),
+            history: History::default(),
             held_back: VecDeque::new(),
             unclaimed: Vec::new(),
         }
@@ -229,7 +232,12 @@ impl Committer {
             now,
             limits: self.options.limits,
             declares: self.options.auto_declare,
+            history: &mut self.history,
         }
+    }
+
+    fn view(&self, now: Timestamp) -> View<'_> {
+        View { state: &self.state, waiters: &self.waiters, history: &self.history, now }
     }
 
     fn decide(&mut self, now: Timestamp, request: Request) {
@@ -245,6 +253,8 @@ impl Committer {
             Verb::SettleAll { items, publications, reply } => {
                 Answer::new(reply, self.step(now).settle_all(&items, publications), room)
             }
+            Verb::Manage { manage, reply } => Answer::new(reply, self.step(now).manage(manage), room),
+            Verb::Look { look } => look.look(&self.view(now), room),
             Verb::Statistics { reply } => Answer::new(reply, Ok(self.statistics()), room),
             Verb::Receive { reply, .. } if reply.is_closed() => return,
             Verb::Receive { receive, reply } => return self.receive(now, &receive, reply),

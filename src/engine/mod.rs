@@ -106,6 +106,8 @@ mod error;
 mod import;
 mod inbox;
 pub mod journal;
+mod looking;
+mod manage;
 mod open;
 mod options;
 mod reading;
@@ -116,6 +118,7 @@ mod space;
 mod state;
 mod sync;
 mod verbs;
+mod views;
 mod waiters;
 
 #[cfg(test)]
@@ -149,14 +152,20 @@ pub use self::{
     },
     error::{EngineError, OpenError},
     import::{DamagedLines, ImportError, ImportObserver, ImportPass, ImportProgress, ImportReport},
+    journal::{DeadCause, Reason, ReturnCause},
+    manage::{Base, Manage, Managed, Pace, PurgeScope, Redrive},
     open::Recovery,
     options::{Limits, Options},
     reply::{
-        AckMode, Nack, NackOutcome, Published, PublishedMessage, QueueStatistics, Receive, Registered, Settled,
-        SettledAll, Settlement, Statistics,
+        AckMode, Counters, Nack, NackOutcome, Published, PublishedMessage, QueueStatistics, Receive, Registered,
+        Settled, SettledAll, Settlement, Statistics,
     },
     sealed::{Dedup, Sealed},
     space::StorageLow,
+    views::{
+        Browse, Browsed, Event, EventKind, Explanation, Found, HeldKey, MessageState, Obstacle, Page, QueueState,
+        QueueView, ServiceView, StateFilter, Story, TopicView,
+    },
 };
 use self::{
     inbox::Inbox,

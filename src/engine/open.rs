@@ -161,6 +161,7 @@ fn recover(journal: &mut dyn Journal, mut state: State, position: Position) -> R
         Ok(())
     })?;
     state.take_stirred();
+    state.forget_counts();
     state.forget_unfinished_import();
     recovery.messages = state.message_count();
     recovery.topics = state.topic_count();

@@ -146,3 +146,20 @@ pub struct QueueStatistics {
     /// Messages that consumers hold.
     pub leased: usize,
 }
+
+/// What has happened to the messages of a queue since this instance opened the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Came into it.
+    pub published: u64,
+    /// Handed out, each time anew; acked at once or under a lease.
+    pub delivered: u64,
+    /// Done with: acked, or acked at once.
+    pub acked: u64,
+    /// Deliveries that failed: nacked, or not acked in time.
+    pub failed: u64,
+    /// Became dead letters.
+    pub dead_lettered: u64,
+    /// Expired, too old, dropped for newer ones, deleted, or damaged.
+    pub dropped: u64,
+}

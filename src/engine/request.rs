@@ -6,8 +6,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     EngineError, Published, Receive, Registered, Settled, SettledAll, Settlement, Statistics,
+    manage::{Manage, Managed},
     sealed::Sealed,
     verbs::{Publication, SettleItem},
+    views::Look,
 };
 use crate::model::{Delivery, Name};
 
@@ -28,6 +30,8 @@ pub(super) enum Verb {
     Receive { receive: Receive, reply: oneshot::Sender<Reply<Vec<Delivery>>> },
     SettleEach { queue: Option<Name>, items: Vec<SettleItem>, reply: oneshot::Sender<Reply<Vec<Settled>>> },
     SettleAll { items: Vec<SettleItem>, publications: Vec<Publication>, reply: oneshot::Sender<Reply<SettledAll>> },
+    Manage { manage: Manage, reply: oneshot::Sender<Reply<Managed>> },
+    Look { look: Look },
     Statistics { reply: oneshot::Sender<Reply<Statistics>> },
 }
 
@@ -41,10 +45,11 @@ impl Verb {
             Self::Register { topics, .. } => OVERHEAD_BYTES + topics.len() * 1024,
             Self::SettleEach { items, .. } => OVERHEAD_BYTES + settle_bytes_of(items),
             Self::SettleAll { items, publications, .. } => {
-                let messages: usize = publications.iter().map(|publication| frame_bytes_of(&publication.messages)).sum();
+                let messages: usize =
+                    publications.iter().map(|publication| frame_bytes_of(&publication.messages)).sum();
                 OVERHEAD_BYTES + settle_bytes_of(items) + messages + publications.len() * 1024
             }
-            Self::Receive { .. } | Self::Statistics { .. } => OVERHEAD_BYTES,
+            Self::Receive { .. } | Self::Manage { .. } | Self::Look { .. } | Self::Statistics { .. } => OVERHEAD_BYTES,
         }
     }
 
@@ -62,6 +67,8 @@ impl Verb {
             | Self::Receive { .. }
             | Self::SettleEach { .. }
             | Self::SettleAll { .. }
+            | Self::Manage { .. }
+            | Self::Look { .. }
             | Self::Statistics { .. } => None,
         }
     }
@@ -80,6 +87,8 @@ impl Verb {
             Self::Receive { reply, .. } => drop(reply.send(Err(error))),
             Self::SettleEach { reply, .. } => drop(reply.send(Err(error))),
             Self::SettleAll { reply, .. } => drop(reply.send(Err(error))),
+            Self::Manage { reply, .. } => drop(reply.send(Err(error))),
+            Self::Look { look } => look.refuse(error),
             Self::Statistics { reply } => drop(reply.send(Err(error))),
         }
     }

@@ -79,6 +79,12 @@ impl Waiters {
         taken
     }
 
+    /// How many stand in the line of a queue.
+    pub(super) fn count(&self, queue: QueueId) -> usize {
+        let line = self.queues.get(&queue).into_iter().flatten();
+        line.filter(|ticket| self.waiting.contains_key(ticket)).count()
+    }
+
     /// Whether anybody stands in the line of a queue.
     pub(super) fn is_awaited(&self, queue: QueueId) -> bool {
         self.queues.contains_key(&queue)

@@ -17,5 +17,7 @@ pub use id::{Attempt, LeaseNumber, MessageId, QueueId, Seq, TopicId};
 pub use key::KeyHash;
 pub use message::{Draft, DraftError, Due, Message, Properties};
 pub use name::{Name, NameError};
-pub use policy::{Overflow, QueueLimits, QueuePolicy, RetryPolicy, TopicPolicy};
+pub use policy::{
+    Overflow, QueueLimits, QueueLimitsPatch, QueuePolicy, QueuePolicyPatch, RetryPolicy, TopicPolicy, TopicPolicyPatch,
+};
 pub use timestamp::Timestamp;

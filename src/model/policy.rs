@@ -58,6 +58,84 @@ pub struct TopicPolicy {
     pub limits: QueueLimits,
 }
 
+/// What is to change of a [`QueuePolicy`]; `None` leaves a setting as it is, and of those that need not be set, `Some(None)`
+/// takes it away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueuePolicyPatch {
+    /// See [`QueuePolicy::ack_deadline`].
+    pub ack_deadline: Option<Duration>,
+    /// See [`QueuePolicy::max_delivery_attempts`].
+    pub max_delivery_attempts: Option<Option<NonZeroU32>>,
+    /// See [`RetryPolicy::minimum_backoff`].
+    pub minimum_backoff: Option<Duration>,
+    /// See [`RetryPolicy::maximum_backoff`].
+    pub maximum_backoff: Option<Duration>,
+    /// See [`QueuePolicy::limits`].
+    pub limits: QueueLimitsPatch,
+}
+
+/// What is to change of [`QueueLimits`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueLimitsPatch {
+    /// See [`QueueLimits::messages_max`].
+    pub messages_max: Option<Option<u64>>,
+    /// See [`QueueLimits::bytes_max`].
+    pub bytes_max: Option<Option<u64>>,
+    /// See [`QueueLimits::age_max`].
+    pub age_max: Option<Option<Duration>>,
+    /// See [`QueueLimits::overflow`].
+    pub overflow: Option<Option<Overflow>>,
+}
+
+/// What is to change of a [`TopicPolicy`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicPolicyPatch {
+    /// See [`TopicPolicy::dedup_window`].
+    pub dedup_window: Option<Option<Duration>>,
+    /// See [`TopicPolicy::limits`].
+    pub limits: QueueLimitsPatch,
+}
+
+impl QueuePolicyPatch {
+    /// The policy with the changes.
+    #[must_use]
+    pub fn applied_to(&self, policy: &QueuePolicy) -> QueuePolicy {
+        QueuePolicy {
+            ack_deadline: self.ack_deadline.unwrap_or(policy.ack_deadline),
+            max_delivery_attempts: self.max_delivery_attempts.unwrap_or(policy.max_delivery_attempts),
+            retry: RetryPolicy {
+                minimum_backoff: self.minimum_backoff.unwrap_or(policy.retry.minimum_backoff),
+                maximum_backoff: self.maximum_backoff.unwrap_or(policy.retry.maximum_backoff),
+            },
+            limits: self.limits.applied_to(policy.limits),
+        }
+    }
+}
+
+impl QueueLimitsPatch {
+    /// The limits with the changes.
+    #[must_use]
+    pub fn applied_to(&self, limits: QueueLimits) -> QueueLimits {
+        QueueLimits {
+            messages_max: self.messages_max.unwrap_or(limits.messages_max),
+            bytes_max: self.bytes_max.unwrap_or(limits.bytes_max),
+            age_max: self.age_max.unwrap_or(limits.age_max),
+            overflow: self.overflow.unwrap_or(limits.overflow),
+        }
+    }
+}
+
+impl TopicPolicyPatch {
+    /// The policy with the changes.
+    #[must_use]
+    pub fn applied_to(&self, policy: TopicPolicy) -> TopicPolicy {
+        TopicPolicy {
+            dedup_window: self.dedup_window.unwrap_or(policy.dedup_window),
+            limits: self.limits.applied_to(policy.limits),
+        }
+    }
+}
+
 impl QueuePolicy {
     /// The shortest ack deadline. As in Google Pub/Sub.
     pub const ACK_DEADLINE_MIN: Duration = Duration::from_secs(10);
@@ -128,9 +206,9 @@ mod tests {
 
     #[test]
     fn the_backoff_doubles_up_to_the_maximum_and_chance_takes_up_to_a_half() {
-        let retry =
-            RetryPolicy { minimum_backoff: Duration::from_secs(10), maximum_backoff: Duration::from_secs(60) };
-        let seconds = |chance| (1..=5).map(move |attempts| retry.backoff(attempts, chance).as_secs()).collect::<Vec<_>>();
+        let retry = RetryPolicy { minimum_backoff: Duration::from_secs(10), maximum_backoff: Duration::from_secs(60) };
+        let seconds =
+            |chance| (1..=5).map(move |attempts| retry.backoff(attempts, chance).as_secs()).collect::<Vec<_>>();
         assert_eq!(seconds(0.0), [10, 20, 40, 60, 60]);
         assert_eq!(seconds(1.0), [5, 10, 20, 30, 30]);
         assert_eq!(retry.backoff(u32::MAX, 0.0), Duration::from_secs(60));

@@ -11,7 +11,7 @@ use crate::{
         journal::{MessageBody, MessageHeader, RECORD_HEADER_BYTES},
         sealed::Sealed,
     },
-    model::{Message, Name, Seq, Timestamp},
+    model::{Message, MessageId, Name, Seq, Timestamp},
 };
 
 /// The unit in which a disk fails to read, in bytes.
@@ -110,6 +110,15 @@ impl LoadedBlock {
         Some(sealed.into_kept(topic.clone(), published_at).message)
     }
 
+    /// The number of the message of that id.
+    pub(in crate::engine) fn seq_of(&self, id: MessageId) -> Option<Seq> {
+        let has_id = |(header, at): &&(MessageHeader, u32)| {
+            let head = &self.bytes[*at as usize + RECORD_HEADER_BYTES..][..header.head_bytes];
+            head.starts_with(id.0.as_bytes())
+        };
+        self.messages.iter().find(has_id).map(|(header, _)| header.place.seq)
+    }
+
     /// When the message expires, if it does.
     pub(in crate::engine) fn expires_at(&self, seq: Seq) -> Option<Timestamp> {
         let (sealed, published_at) = self.sealed(seq)?;
@@ -145,7 +154,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::{
-            checkpoint::{Kind, Place, SegmentId},
+            checkpoint::{Kind, Origin, Place, SegmentId},
             journal::Record,
         },
         model::{Draft, TopicId},
@@ -170,7 +179,8 @@ mod tests {
     fn load(bytes: Vec<u8>, count: u32) -> LoadedBlock {
         let (segment, length) = (SegmentId(1), u32::try_from(bytes.len()).expect("few"));
         let (first, last) = (place(1), Seq(9));
-        let block = Block { first, last, count, segment, offset: 0, bytes: length, expires_by: None };
+        let (offset, expires_by, origin) = (0, None, Origin::UNKNOWN);
+        let block = Block { first, last, count, segment, offset, bytes: length, expires_by, origin };
         LoadedBlock::of(&block, bytes.into())
     }
 

@@ -37,7 +37,7 @@ pub fn dedup_ids(bytes: &[u8]) {
 /// An entry of a segment's index, and the block it tells of.
 pub fn block(bytes: &[u8]) {
     let Some((entry, rest)) = bytes.split_at_checked(index::ENTRY_BYTES) else { return };
-    let Ok(block) = index::decode_entry(entry, SegmentId(1)) else { return };
+    let Ok(block) = index::decode_entry(entry, SegmentId(1), index::Entries::Full) else { return };
     let loaded = LoadedBlock::of(&block, journal::fuzzing::with_checksums(rest).into());
     assert!(loaded.damaged <= block.count);
     let Place { seq: first, .. } = block.first;

@@ -3,18 +3,20 @@
 //! ```text
 //!   … records │ entry │ entry │ … │ trailer          end of the segment ─┐
 //!                                                                        ▼
-//! entry    0       4      5     8       16     24       32      36      40           48
-//!          | topic | kind | 0 … | first | last | offset | bytes | count | expires by |
+//! entry    0       4      5     6   8       16     24       32      36      40           48     56      64
+//!          | topic | kind | own | 0 | first | last | offset | bytes | count | expires by | from | until |
 //! trailer  0              8      12           16
 //!          | index offset | crc  | magic      |
 //! ```
 //!
 //! All numbers are little-endian. *crc* is the CRC-32C of the entries and of *index offset*. *expires by* is in
-//! milliseconds since 1970, 0 if one of the block's messages never expires. A segment of the first version has no index.
+//! milliseconds since 1970, 0 if one of the block's messages never expires; *from* and *until* are when the first and the
+//! last of them was published; *own* is 1 if the broker has made the ids of all. In version 2 an entry ends with *expires
+//! by* and has no *own*; a segment of the first version has no index.
 
 use std::io;
 
-use super::{Block, Kind, Place, SegmentId};
+use super::{Block, Kind, Origin, Place, SegmentId};
 use crate::{
     engine::{
         disk::DiskFile,
@@ -24,7 +26,8 @@ use crate::{
 };
 
 const MAGIC: [u8; 4] = *b"CPIX";
-pub(super) const ENTRY_BYTES: usize = 48;
+pub(super) const ENTRY_BYTES: usize = 64;
+const ENTRY_BYTES_WITHOUT_ORIGIN: usize = 48;
 const TRAILER_BYTES: usize = 16;
 
 /// Appends the index of a segment whose records end at `offset`.
@@ -32,13 +35,15 @@ pub(super) fn encode(blocks: &[Block], offset: u64, out: &mut Vec<u8>) {
     let begin = out.len();
     for block in blocks {
         out.extend_from_slice(&block.first.topic.0.to_le_bytes());
-        out.extend_from_slice(&[block.first.kind as u8, 0, 0, 0]);
+        out.extend_from_slice(&[block.first.kind as u8, u8::from(block.origin.has_own_ids), 0, 0]);
         out.extend_from_slice(&block.first.seq.0.to_le_bytes());
         out.extend_from_slice(&block.last.0.to_le_bytes());
         out.extend_from_slice(&block.offset.to_le_bytes());
         out.extend_from_slice(&block.bytes.to_le_bytes());
         out.extend_from_slice(&block.count.to_le_bytes());
         out.extend_from_slice(&block.expires_by.map_or(0, Timestamp::as_millis).to_le_bytes());
+        out.extend_from_slice(&block.origin.from.as_millis().to_le_bytes());
+        out.extend_from_slice(&block.origin.until.as_millis().to_le_bytes());
     }
     let crc = checksum(&out[begin..], offset);
     out.extend_from_slice(&offset.to_le_bytes());
@@ -46,24 +51,48 @@ pub(super) fn encode(blocks: &[Block], offset: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&MAGIC);
 }
 
+/// How the entries of an index are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entries {
+    /// As they are now.
+    Full,
+    /// As in version 2.
+    WithoutOrigin,
+}
+
+impl Entries {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Full => ENTRY_BYTES,
+            Self::WithoutOrigin => ENTRY_BYTES_WITHOUT_ORIGIN,
+        }
+    }
+}
+
 /// Reads the index of a segment of `length` bytes; `None` if it is damaged.
 ///
 /// # Errors
 /// The system's answer.
-pub(super) fn read(file: &dyn DiskFile, length: u64, id: SegmentId) -> io::Result<Option<Vec<Block>>> {
+pub(super) fn read(
+    file: &dyn DiskFile,
+    length: u64,
+    id: SegmentId,
+    entries: Entries,
+) -> io::Result<Option<Vec<Block>>> {
     let Some(end) = length.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
     let mut trailer = [0; TRAILER_BYTES];
     file.read_exact_at(&mut trailer, end)?;
     let Ok((offset, crc)) = decode_trailer(&trailer) else { return Ok(None) };
     // Bounded by the file's length, whatever the trailer says.
-    let bytes = end.checked_sub(offset).filter(|bytes| bytes.is_multiple_of(ENTRY_BYTES as u64));
+    let bytes = end.checked_sub(offset).filter(|bytes| bytes.is_multiple_of(entries.bytes() as u64));
     let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()) else { return Ok(None) };
-    let mut entries = vec![0; bytes];
-    file.read_exact_at(&mut entries, offset)?;
-    if checksum(&entries, offset) != crc {
+    let mut found = vec![0; bytes];
+    file.read_exact_at(&mut found, offset)?;
+    if checksum(&found, offset) != crc {
         return Ok(None);
     }
-    let blocks: Result<Vec<_>, _> = entries.chunks_exact(ENTRY_BYTES).map(|entry| decode_entry(entry, id)).collect();
+    let blocks: Result<Vec<_>, _> =
+        found.chunks_exact(entries.bytes()).map(|entry| decode_entry(entry, id, entries)).collect();
     // So whoever makes room for a block makes no more than the segment has.
     let is_inside =
         |block: &Block| block.offset.checked_add(u64::from(block.bytes)).is_some_and(|block_end| block_end <= offset);
@@ -80,7 +109,7 @@ fn decode_trailer(bytes: &[u8]) -> Result<(u64, u32), &'static str> {
     if reader.array()? == MAGIC { Ok((offset, crc)) } else { Err("it has no index") }
 }
 
-pub(super) fn decode_entry(bytes: &[u8], segment: SegmentId) -> Result<Block, &'static str> {
+pub(super) fn decode_entry(bytes: &[u8], segment: SegmentId, entries: Entries) -> Result<Block, &'static str> {
     let mut reader = Reader::new(bytes);
     let topic = TopicId(reader.u32()?);
     let kind = match reader.u8()? {
@@ -88,7 +117,8 @@ pub(super) fn decode_entry(bytes: &[u8], segment: SegmentId) -> Result<Block, &'
         1 => Kind::Delayed,
         _ => return Err("it has a block of an unknown kind"),
     };
-    reader.skip(3)?;
+    let has_own_ids = reader.u8()? == 1;
+    reader.skip(2)?;
     let first = Place { topic, kind, seq: Seq(reader.u64()?) };
     let (last, offset) = (Seq(reader.u64()?), reader.u64()?);
     let (bytes, count) = (reader.u32()?, reader.u32()?);
@@ -98,7 +128,14 @@ pub(super) fn decode_entry(bytes: &[u8], segment: SegmentId) -> Result<Block, &'
         return Err("it has a block that cannot be");
     }
     let expires_by = Some(reader.u64()?).filter(|ms| *ms > 0).map(Timestamp::from_millis);
-    Ok(Block { first, last, count, segment, offset, bytes, expires_by })
+    let origin = match entries {
+        Entries::WithoutOrigin => Origin::UNKNOWN,
+        Entries::Full => {
+            let (from, until) = (Timestamp::from_millis(reader.u64()?), Timestamp::from_millis(reader.u64()?));
+            Origin { from, until, has_own_ids }
+        }
+    };
+    Ok(Block { first, last, count, segment, offset, bytes, expires_by, origin })
 }
 
 #[cfg(test)]
@@ -120,6 +157,11 @@ mod tests {
             offset: 64 + n * 400,
             bytes: 400,
             expires_by: (n > 0).then(|| Timestamp::from_millis(n)),
+            origin: Origin {
+                from: Timestamp::from_millis(n + 5),
+                until: Timestamp::from_millis(n + 6),
+                has_own_ids: n > 1,
+            },
         };
         (0..3).map(block).collect()
     }
@@ -128,7 +170,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let file = RealDisk.create(&dir.path().join("f")).expect("made");
         file.write_all_at(bytes, 0).expect("written");
-        read(&*file, bytes.len() as u64, ID).expect("readable")
+        read(&*file, bytes.len() as u64, ID, Entries::Full).expect("readable")
     }
 
     #[test]

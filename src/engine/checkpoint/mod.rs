@@ -87,6 +87,35 @@ pub(super) struct Block {
     pub(super) bytes: u32,
     /// When the last of its messages expires; `None` if one of them never does.
     pub(super) expires_by: Option<Timestamp>,
+    pub(super) origin: Origin,
+}
+
+/// When the messages of a block were published, and whose ids they have: for finding one by its id, and for dropping what
+/// is too old without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The first one.
+    pub(super) from: Timestamp,
+    /// The last one.
+    pub(super) until: Timestamp,
+    /// All have ids that the broker has made.
+    pub(super) has_own_ids: bool,
+}
+
+impl Origin {
+    /// Of a block of which nothing is known.
+    pub(super) const UNKNOWN: Self = Self { from: Timestamp::EPOCH, until: Timestamp::MAX, has_own_ids: false };
+
+    /// Of one message.
+    pub(super) fn of(published_at: Timestamp, id: MessageId) -> Self {
+        Self { from: published_at, until: published_at, has_own_ids: id.made_at().is_some() }
+    }
+
+    /// Of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        let (from, until) = (self.from.min(other.from), self.until.max(other.until));
+        Self { from, until, has_own_ids: self.has_own_ids && other.has_own_ids }
+    }
 }
 
 /// The state without its messages.

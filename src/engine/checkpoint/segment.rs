@@ -7,7 +7,7 @@
 //!
 //! *crc* is the CRC-32C of what stands before it. The records are those of the journal, with their checksums (see
 //! [`crate::engine::journal::Record`]); the [`index`] says which stretch of them, a block, has which messages. A segment
-//! is written once and never changed.
+//! is written once and never changed. The index of version 2 says less of each block.
 //!
 //! What is damaged costs no more than itself: a record whose checksum does not match is left out, and behind one whose
 //! very length cannot be trusted, reading goes on with the next header that is whole. A damaged index is made again from
@@ -17,7 +17,10 @@ use std::{collections::HashSet, io};
 
 use uuid::Uuid;
 
-use super::{Block, Place, SegmentId, block, index};
+use super::{
+    Block, Origin, Place, SegmentId, block,
+    index::{self, Entries},
+};
 use crate::{
     engine::{
         disk::DiskFile,
@@ -28,8 +31,10 @@ use crate::{
 
 const MAGIC: [u8; 8] = *b"CPSEGMT\n";
 /// The version that is written.
-const VERSION: u32 = 2;
-/// The one before: without an index.
+const VERSION: u32 = 3;
+/// One whose index does not say when its messages were published.
+const VERSION_WITHOUT_ORIGIN: u32 = 2;
+/// One without an index.
 const VERSION_WITHOUT_INDEX: u32 = 1;
 pub(super) const HEADER_BYTES: usize = 64;
 const COVERED_BYTES: usize = 32;
@@ -78,6 +83,7 @@ impl Writer {
         body: &MessageBody<'_>,
         expires_at: Option<Timestamp>,
     ) -> io::Result<()> {
+        let origin = Origin::of(body.published_at, body.id());
         let begin = self.bytes();
         Record::encode_message(place, body, &mut self.buffer);
         let bytes = u32::try_from(self.bytes() - begin).expect("records are far below 4 GiB");
@@ -87,11 +93,12 @@ impl Writer {
                 block.count += 1;
                 block.bytes += bytes;
                 block.expires_by = block.expires_by.zip(expires_at).map(|(a, b)| a.max(b));
+                block.origin = block.origin.and(origin);
             }
             None => {
                 let (segment, offset) = (self.id, begin);
                 let (last, count, expires_by) = (place.seq, 1, expires_at);
-                self.blocks.push(Block { first: place, last, count, segment, offset, bytes, expires_by });
+                self.blocks.push(Block { first: place, last, count, segment, offset, bytes, expires_by, origin });
                 self.is_open = true;
             }
         }
@@ -146,10 +153,14 @@ pub(super) fn blocks(
     if found == header(store, id, VERSION_WITHOUT_INDEX) {
         return scan(file, length, id).map(|blocks| Ok((blocks, false)));
     }
-    if found != header(store, id, VERSION) {
+    let entries = if found == header(store, id, VERSION) {
+        Entries::Full
+    } else if found == header(store, id, VERSION_WITHOUT_ORIGIN) {
+        Entries::WithoutOrigin
+    } else {
         return Ok(Err("its header is not the one that was written"));
-    }
-    match index::read(file, length, id)? {
+    };
+    match index::read(file, length, id, entries)? {
         Some(blocks) => Ok(Ok((blocks, false))),
         None => scan(file, length, id).map(|blocks| Ok((blocks, true))),
     }
@@ -191,6 +202,7 @@ fn scan(file: &dyn DiskFile, length: u64, id: SegmentId) -> io::Result<Vec<Block
                 offset: begin,
                 bytes,
                 expires_by: None,
+                origin: Origin::UNKNOWN,
             }),
         }
     }

@@ -1,12 +1,14 @@
 //! The record of a message, read without taking it apart: for messages in segments.
 
+use uuid::Uuid;
+
 use super::{
     record::{HEADER_BYTES, header_crc, kind},
     wire::Reader,
 };
 use crate::{
     engine::checkpoint::{Kind, Place},
-    model::{Seq, Timestamp, TopicId},
+    model::{MessageId, Seq, Timestamp, TopicId},
 };
 
 /// The body of a message's record, as it was when the message entered.
@@ -18,6 +20,14 @@ pub(in crate::engine) struct MessageBody<'a> {
     /// CRC-32C over both.
     pub(in crate::engine) crc: u32,
     pub(in crate::engine) published_at: Timestamp,
+}
+
+impl MessageBody<'_> {
+    /// The message's id, which its head begins with.
+    pub(in crate::engine) fn id(&self) -> MessageId {
+        let bytes = self.head.first_chunk().copied().unwrap_or_default();
+        MessageId(Uuid::from_bytes(bytes))
+    }
 }
 
 /// Where a message's record stands in a piece of a segment, and what its header says.

@@ -24,11 +24,11 @@ use std::{fmt, io};
 pub use frame::FrameBuf;
 pub use memory::{MemoryJournal, NextAppend};
 pub(super) use message_record::{MessageBody, MessageHeader};
-pub(super) use record::{decode_queue_policy, decode_topic_policy, encode_queue_policy, encode_topic_policy};
 pub use record::{
-    DeadCause, HEADER_BYTES as RECORD_HEADER_BYTES, LeaseItem, PassedItem, PurgeScope, Reason, Record, ReturnCause,
-    ReturnItem,
+    DeadCause, HEADER_BYTES as RECORD_HEADER_BYTES, LeaseItem, Pace, PassedItem, PurgeScope, Reason, Record,
+    ReturnCause, ReturnItem,
 };
+pub(super) use record::{decode_queue_policy, decode_topic_policy, encode_queue_policy, encode_topic_policy};
 pub use record_iter::{DecodeError, RecordIter};
 
 /// A place between two frames. Opaque: greater means later, and nothing more.

@@ -74,13 +74,7 @@ impl DedupWindow {
     }
 
     /// Remembers the message's dedup id from `now` on, for the `window` of its topic if that has one of its own.
-    pub(super) fn remember(
-        &mut self,
-        topic: TopicId,
-        message: &Sealed,
-        window: Option<Duration>,
-        now: Timestamp,
-    ) {
+    pub(super) fn remember(&mut self, topic: TopicId, message: &Sealed, window: Option<Duration>, now: Timestamp) {
         let Some(dedup) = &message.dedup else { return };
         let end = now.after(window.unwrap_or(dedup.window));
         let used = Use { message: message.id, content: Content::of(message), end };

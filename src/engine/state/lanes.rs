@@ -92,6 +92,8 @@ pub(in crate::engine) struct Lanes {
     entries: BTreeMap<Seq, Entry>,
     lanes: HashMap<KeyHash, Lane>,
     ready: BTreeSet<(Turn, Seq)>,
+    /// The same in publish order.
+    ready_in_order: BTreeSet<Seq>,
     retrying: BTreeSet<(Timestamp, Seq)>,
     /// Lanes with nothing in them that are remembered for their turn, until the cursor has passed it.
     idle: BTreeSet<(Turn, KeyHash)>,
@@ -157,6 +159,7 @@ impl Lanes {
             if let Some(entry) = self.entries.get_mut(&seq) {
                 entry.spot = Spot::Ready(turn);
                 self.ready.insert((turn, seq));
+                self.ready_in_order.insert(seq);
             }
             is_any = true;
         }
@@ -174,6 +177,11 @@ impl Lanes {
     /// What can be handed out, in the order in which it should be.
     pub(in crate::engine) fn ready(&self) -> impl Iterator<Item = (Turn, Seq)> + '_ {
         self.ready.iter().copied()
+    }
+
+    /// The same in publish order.
+    pub(in crate::engine) fn ready_in_order(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.ready_in_order.iter().copied()
     }
 
     pub(in crate::engine) fn get(&self, seq: Seq) -> Option<&Waiting> {
@@ -201,8 +209,13 @@ impl Lanes {
     }
 
     /// All, in publish order.
-    pub(in crate::engine) fn iter(&self) -> impl DoubleEndedIterator<Item = (Seq, &Waiting)> {
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (Seq, &Waiting)> {
         self.entries.iter().map(|(seq, entry)| (*seq, &entry.waiting))
+    }
+
+    /// Those from `begin` on.
+    pub(in crate::engine) fn from(&self, begin: Seq) -> impl Iterator<Item = (Seq, &Waiting)> {
+        self.entries.range(begin..).map(|(seq, entry)| (*seq, &entry.waiting))
     }
 
     /// Those before `end`.
@@ -214,10 +227,6 @@ impl Lanes {
         self.entries.len()
     }
 
-    pub(in crate::engine) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(in crate::engine) fn contains(&self, seq: Seq) -> bool {
         self.entries.contains_key(&seq)
     }
@@ -227,19 +236,9 @@ impl Lanes {
         self.passed_over_count
     }
 
-    /// How many wait for their backoff to be over, as far as they are the next of their key.
-    pub(in crate::engine) fn retrying_count(&self) -> usize {
-        self.retrying.len()
-    }
-
     /// What waits for its backoff to be over, the first one first.
     pub(in crate::engine) fn retrying(&self) -> impl Iterator<Item = (Timestamp, Seq)> + '_ {
         self.retrying.iter().copied()
-    }
-
-    /// Whether any message here, or with a consumer, has a key.
-    pub(in crate::engine) fn has_keys(&self) -> bool {
-        !self.lanes.is_empty()
     }
 
     /// Lists the head of a lane that is not held, and nothing else of it.
@@ -271,7 +270,10 @@ impl Lanes {
         };
         match entry.spot {
             Spot::Behind => {}
-            Spot::Ready(turn) => drop(self.ready.insert((turn, seq))),
+            Spot::Ready(turn) => {
+                self.ready.insert((turn, seq));
+                self.ready_in_order.insert(seq);
+            }
             Spot::Retrying(at) => drop(self.retrying.insert((at, seq))),
         }
     }
@@ -280,7 +282,10 @@ impl Lanes {
         let Some(entry) = self.entries.get_mut(&seq) else { return };
         match std::mem::replace(&mut entry.spot, Spot::Behind) {
             Spot::Behind => {}
-            Spot::Ready(turn) => drop(self.ready.remove(&(turn, seq))),
+            Spot::Ready(turn) => {
+                self.ready.remove(&(turn, seq));
+                self.ready_in_order.remove(&seq);
+            }
             Spot::Retrying(at) => drop(self.retrying.remove(&(at, seq))),
         }
     }
@@ -333,6 +338,7 @@ mod tests {
             passed_over(&mut lanes, seq, of);
         }
         let mut order = Vec::new();
+        assert_eq!(lanes.ready_in_order().collect::<Vec<_>>(), [Seq(0), Seq(3)]);
         for _ in 0..5 {
             let seq = take(&mut lanes, 5);
             order.push(seq);
@@ -343,6 +349,7 @@ mod tests {
         let back = Waiting { key: key("b"), attempts: Attempt(1), ..Waiting::default() };
         lanes.insert(Seq(4), back, Cause::Back);
         assert_eq!(ready(&lanes), [4, 5]);
+        assert_eq!(lanes.ready_in_order().collect::<Vec<_>>(), [Seq(4), Seq(5)]);
     }
 
     #[test]
@@ -353,7 +360,7 @@ mod tests {
         passed_over(&mut lanes, 2, "a");
         passed_over(&mut lanes, 3, "b");
         lanes.insert(Seq(4), Waiting { retry_at: later(20), ..Waiting::default() }, Cause::Back);
-        assert_eq!((ready(&lanes), lanes.retrying_count()), (vec![3], 2));
+        assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![3], 2));
         assert!(!lanes.wake(Timestamp::from_millis(9)));
         assert!(lanes.wake(Timestamp::from_millis(10)));
         assert_eq!(ready(&lanes), [1, 3]);
@@ -370,9 +377,10 @@ mod tests {
         assert_eq!(take(&mut lanes, 7), 0);
         lanes.let_go(KeyHash::of("a"));
         lanes.forget_idle(Seq(7 + LOOK_AHEAD - 1));
-        assert!(lanes.turn_of(KeyHash::of("a")) > Turn::of(Seq(8)) && lanes.has_keys());
+        assert!(lanes.turn_of(KeyHash::of("a")) > Turn::of(Seq(8)));
+        assert!(!lanes.lanes.is_empty());
         lanes.forget_idle(Seq(7 + LOOK_AHEAD));
-        assert!(!lanes.has_keys());
+        assert!(lanes.lanes.is_empty());
         assert_eq!(lanes.turn_of(KeyHash::of("a")), Turn::default());
     }
 

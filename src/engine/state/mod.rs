@@ -33,6 +33,7 @@ pub(in crate::engine) use self::{
 };
 use crate::{
     engine::{
+        Counters,
         checkpoint::{Block, IdsEntry, Kind, Place},
         sealed::{Kept, Sealed},
     },
@@ -145,6 +146,11 @@ impl State {
         stirred
     }
 
+    /// Counts from here on what happens.
+    pub(in crate::engine) fn forget_counts(&mut self) {
+        self.queues.iter_mut().flatten().for_each(|queue| queue.counters = Counters::default());
+    }
+
     /// A queue's messages that have waited long enough for their next delivery can be handed out from now on.
     pub(in crate::engine) fn wake(&mut self, id: QueueId, now: Timestamp) {
         if let Some(Some(queue)) = self.queues.get_mut(id.0 as usize) {
@@ -160,6 +166,13 @@ impl State {
     /// Which messages of a topic are wanted.
     pub(in crate::engine) fn wanted(&self, topic: &Topic) -> Wanted {
         Wanted::of(topic, topic.queues.iter().filter_map(|id| self.queue(*id)))
+    }
+
+    /// Whether some queue of the topic wants the visible message, or the topic keeps it for its first one.
+    pub(in crate::engine) fn wants(&self, topic: TopicId, seq: Seq) -> bool {
+        let Some(topic) = self.topic(topic).filter(|topic| seq < topic.log.next) else { return false };
+        let is_kept = topic.queues.is_empty() && seq >= topic.kept_from;
+        is_kept || topic.queues.iter().filter_map(|id| self.queue(*id)).any(|queue| queue.wants(seq))
     }
 
     /// The earliest message of a topic that is wanted; the place of the next one if there is none.

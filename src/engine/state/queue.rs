@@ -8,7 +8,10 @@ use std::{
 
 use super::lanes::{Cause, Lanes, Waiting};
 use crate::{
-    engine::journal::{DeadCause, LeaseItem, PurgeScope},
+    engine::{
+        Counters,
+        journal::{DeadCause, LeaseItem, PurgeScope},
+    },
     model::{Attempt, KeyHash, LeaseNumber, Name, QueuePolicy, Seq, Timestamp, TopicId},
 };
 
@@ -41,6 +44,8 @@ pub(in crate::engine) struct Queue {
     gone: BTreeSet<Seq>,
     /// About how many bytes its messages have that are no dead letters. Not part of what replaying restores.
     pub(super) bytes: u64,
+    /// What has happened since the state was made. Not part of what replaying restores.
+    pub(in crate::engine) counters: Counters,
     /// Whether it stands in the state's list of queues that got something to deliver.
     pub(super) is_stirred: bool,
 }
@@ -108,6 +113,7 @@ impl Queue {
             dead: BTreeMap::new(),
             gone: BTreeSet::new(),
             bytes: 0,
+            counters: Counters::default(),
             is_stirred: false,
         }
     }
@@ -197,7 +203,7 @@ impl Queue {
     }
 
     /// Whether it is not done with the message.
-    pub(super) fn wants(&self, seq: Seq) -> bool {
+    pub(in crate::engine) fn wants(&self, seq: Seq) -> bool {
         if seq >= self.cursor {
             return !self.gone.contains(&seq);
         }
@@ -312,10 +318,11 @@ impl Queue {
         Some(held)
     }
 
-    /// A dead letter waits in its place again, as if it had never been delivered. Answers whether it was one.
-    pub(super) fn revive(&mut self, seq: Seq) -> bool {
+    /// A dead letter waits in its place again, as if it had never been delivered, not before `retry_at`. Answers whether it
+    /// was one.
+    pub(super) fn revive(&mut self, seq: Seq, retry_at: Option<Timestamp>) -> bool {
         let Some(Dead { key, leases, .. }) = self.dead.remove(&seq) else { return false };
-        self.lanes.insert(seq, Waiting { key, leases, ..Waiting::default() }, Cause::Back);
+        self.lanes.insert(seq, Waiting { key, leases, retry_at, ..Waiting::default() }, Cause::Back);
         true
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    engine::checkpoint::{Block, Kind, Place, SegmentEntry, SegmentId},
+    engine::checkpoint::{Block, Kind, Origin, Place, SegmentEntry, SegmentId},
     model::{Seq, Timestamp, TopicId},
 };
 
@@ -36,12 +36,13 @@ struct Entry {
     count: u32,
     wanted: u32,
     expires_by: Option<Timestamp>,
+    origin: Origin,
 }
 
 impl Entry {
     fn block(&self, first: Place) -> Block {
-        let Self { last, segment, offset, bytes, count, wanted: _, expires_by } = *self;
-        Block { first, last, count, segment, offset, bytes, expires_by }
+        let Self { last, segment, offset, bytes, count, wanted: _, expires_by, origin } = *self;
+        Block { first, last, count, segment, offset, bytes, expires_by, origin }
     }
 
     /// Its share of the block's bytes that is wanted.
@@ -67,12 +68,12 @@ impl Segments {
     pub(super) fn add(&mut self, segment: SegmentEntry, blocks: impl IntoIterator<Item = (Block, u32)>) {
         let mut added = Segment { bytes: segment.bytes, wanted_bytes: 0, blocks: Vec::new() };
         for (block, wanted) in blocks {
-            let Block { first, last, count, segment, offset, bytes, expires_by } = block;
+            let Block { first, last, count, segment, offset, bytes, expires_by, origin } = block;
             if self.find(first).is_some() || self.find(first.at(last)).is_some() {
                 continue;
             }
             let wanted = wanted.min(count);
-            let entry = Entry { last, segment, offset, bytes, count, wanted, expires_by };
+            let entry = Entry { last, segment, offset, bytes, count, wanted, expires_by, origin };
             added.wanted_bytes += entry.wanted_bytes();
             added.blocks.push(first);
             self.blocks.insert(first, entry);
@@ -205,7 +206,8 @@ mod tests {
     fn block(segment: u32, first: u64, last: u64) -> Block {
         let count = u32::try_from(last - first + 1).expect("few");
         let (first, last) = (place(0, first), Seq(last));
-        Block { first, last, count, segment: SegmentId(segment), offset: 0, bytes: 10 * count, expires_by: None }
+        let (segment, bytes, origin) = (SegmentId(segment), 10 * count, Origin::UNKNOWN);
+        Block { first, last, count, segment, offset: 0, bytes, expires_by: None, origin }
     }
 
     fn entry(id: u32, bytes: u64) -> SegmentEntry {

@@ -69,13 +69,14 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::checkpoint::SegmentId;
+    use crate::engine::checkpoint::{Origin, SegmentId};
 
     #[test]
     fn the_shares_of_a_block_are_the_block() {
         let first = Place { topic: TopicId(0), kind: Kind::Visible, seq: Seq(5) };
         let (segment, last) = (SegmentId(1), Seq(11));
-        let block = Block { first, last, count: 7, segment, offset: 0, bytes: 100, expires_by: None };
+        let (offset, expires_by, origin) = (0, None, Origin::UNKNOWN);
+        let block = Block { first, last, count: 7, segment, offset, bytes: 100, expires_by, origin };
         let shares: Vec<u64> = (0..7).map(|index| share(&block, index, index + 1)).collect();
         assert_eq!((shares.iter().sum::<u64>(), share(&block, 0, 7)), (100, 100));
         assert!(shares.iter().all(|share| (14..=15).contains(share)), "{shares:?}");

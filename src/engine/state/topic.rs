@@ -173,7 +173,8 @@ impl Wanted {
             Kind::Delayed => self.delayed.range(first..=last).count() as u64,
             Kind::Visible => {
                 let behind = end.0.saturating_sub(self.from.max(first).0);
-                self.before.range(first..=last).count() as u64 + behind - self.gone.range(first..end.max(first)).count() as u64
+                self.before.range(first..=last).count() as u64 + behind
+                    - self.gone.range(first..end.max(first)).count() as u64
             }
         }
     }

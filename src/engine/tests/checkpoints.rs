@@ -21,6 +21,7 @@ use crate::{
         sealed::Sealed,
         state::State,
         verbs::{Publication, Step},
+        views::History,
     },
     model::{Draft, Due, Timestamp},
 };
@@ -386,7 +387,8 @@ impl Bare {
         let now = Timestamp::from_millis(1_800_000_000_000);
         let mut blocks = BlockCache::default();
         let (state, frame, blocks) = (&mut self.state, &mut frame, &mut blocks);
-        let mut step = Step { state, frame, blocks, now, limits: Limits::default(), declares: true };
+        let (limits, history) = (Limits::default(), &mut History::default());
+        let mut step = Step { state, frame, blocks, now, limits, declares: true, history };
         let later = Draft { due: Due::After(Duration::from_secs(9)), ..draft("later") };
         let once = Draft { dedup_id: Some(texts.concat()), ..draft("once") };
         let drafts = texts.iter().map(|text| draft(text)).chain([later, once]);

@@ -15,7 +15,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::{AckMode, Draft, contents, draft, name};
 use crate::{
     engine::{
-        Limits, OpenError, Settlement,
+        Limits, Manage, Nack, NackOutcome, OpenError, PurgeScope, Redrive, Settlement,
         checkpoint::CheckpointStore,
         disk::{
             RealDisk,
@@ -32,8 +32,9 @@ use crate::{
         sealed::Sealed,
         state::State,
         verbs::{Fill, Next, Publication, Received, Step},
+        views::History,
     },
-    model::{AckId, Due, Timestamp},
+    model::{AckId, Due, Name, Overflow, Properties, QueueLimitsPatch, QueuePolicyPatch, Seq, Timestamp},
 };
 
 const DIR: &str = "store";
@@ -211,8 +212,10 @@ impl Run {
         let topic = name(["a", "b"][self.dice.below(2)]);
         let size = [10, 600, 5000][self.dice.below(3)];
         let text = "x".repeat(self.dice.below(size));
-        let choice = self.dice.below(8);
-        let mut step = Step { state, frame, blocks, now, limits: Limits::default(), declares: true };
+        let choice = self.dice.below(14);
+        let key = || Some(format!("{}", text.len() % 3));
+        let (limits, history) = (Limits::default(), &mut History::default());
+        let mut step = Step { state, frame, blocks, now, limits, declares: true, history };
         step.tick();
         let publish = |topic, draft: Draft| {
             let messages = vec![Sealed::new(draft, now, WINDOW)];
@@ -242,7 +245,43 @@ impl Run {
                 };
                 leases.extend(deliveries.iter().filter_map(|d| Some(d.lease.as_ref()?.ack_id)));
             }
+            7 | 8 => {
+                let properties = Properties { ordering_key: key(), ..Properties::default() };
+                drop(step.publish(publish(topic, Draft { properties, ..draft(&text) })));
+            }
+            9 => {
+                let outcome = [NackOutcome::Release, NackOutcome::Retry, NackOutcome::DeadLetter][text.len() % 3];
+                let nack = Settlement::Nack(Nack { outcome, delay: None, reason: "so".to_owned() });
+                drop(leases.pop().map(|id| step.settle_each(None, &[(Some(id), nack)])));
+            }
+            10 => {
+                let extend = Settlement::Extend(Duration::from_secs(45));
+                drop(leases.last().map(|id| step.settle_each(None, &[(Some(*id), extend)])));
+            }
+            11 => drop(step.manage(self.change(topic, text.len()))),
             _ => drop(leases.pop().map(|id| step.settle_each(Some(&topic), &[(Some(id), Settlement::Ack)]))),
+        }
+    }
+
+    /// Something that an operator does.
+    fn change(&mut self, topic: Name, number: usize) -> Manage {
+        let dead = PurgeScope { dead: true, ..PurgeScope::default() };
+        match number % 7 {
+            0 => Manage::Redrive { queue: topic, which: Redrive::Oldest(3), pace: None },
+            1 => Manage::Purge { queue: topic, scope: dead },
+            2 => Manage::Purge { queue: topic, scope: PurgeScope { ready: true, ..dead } },
+            3 => Manage::DeleteQueue { queue: topic },
+            4 => Manage::DeleteMessage { queue: topic, seq: Seq(self.dice.roll() % 40) },
+            5 => Manage::CancelDelayed { topic, seq: Seq(self.dice.roll() % 10) },
+            _ => {
+                let limits = QueueLimitsPatch {
+                    messages_max: Some(Some(20)),
+                    overflow: Some(Some(Overflow::DropOldest)),
+                    ..QueueLimitsPatch::default()
+                };
+                let policy = QueuePolicyPatch { limits, ..QueuePolicyPatch::default() };
+                Manage::SetQueuePolicy { queue: topic, policy }
+            }
         }
     }
 

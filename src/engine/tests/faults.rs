@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, io, path::Path, sync::Arc, time::Duration};
 
-use super::{
-    AckMode, Clock, Engine, EngineError, Options, Receive, Settled, Timestamp, ack_id, draft, name, texts,
-};
+use super::{AckMode, Clock, Engine, EngineError, Options, Receive, Settled, Timestamp, ack_id, draft, name, texts};
 use crate::{
     engine::disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
     model::{Delivery, Draft, Due},

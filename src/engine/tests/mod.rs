@@ -28,10 +28,14 @@ mod failure;
 mod faults;
 mod formats;
 mod import;
+mod keys;
+mod looks;
+mod manage;
 mod model;
 mod names;
 mod pressure;
 mod records;
+mod retries;
 #[cfg(campanile_shuttle)]
 mod schedules;
 mod time;
@@ -41,7 +45,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    AckMode, Clock, Engine, EngineError, Options, Published, Receive, Settled, journal::MemoryJournal,
+    AckMode, Clock, Engine, EngineError, Options, Published, Receive, Settled, Settlement, journal::MemoryJournal,
 };
 use crate::model::{AckId, Delivery, Draft, Name, Timestamp};
 

@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{AckMode, Bench, Engine, LEASE, Receive, Settled, ack_id, texts};
+use super::{AckMode, Bench, Engine, LEASE, Receive, Settled, Settlement, ack_id, texts};
 use crate::{
     engine::{
+        Browse, Manage, Nack, NackOutcome, PurgeScope, Redrive, StateFilter,
         journal::{Journal as _, MemoryJournal, Position, RecordIter},
         state::State,
     },
-    model::{AckId, Draft, Due},
+    model::{AckId, Draft, Due, Properties},
 };
 
 /// One thing a client, an operator or time does.
@@ -24,6 +25,12 @@ enum Op {
     Pop { queue: usize, max: usize },
     Lease { queue: usize },
     Ack { lease: prop::sample::Index },
+    Keyed { topic: usize, key: usize },
+    Nack { lease: prop::sample::Index, outcome: NackOutcome, seconds: u64 },
+    Extend { lease: prop::sample::Index, seconds: u64 },
+    Redrive { queue: usize },
+    Purge { queue: usize, scope: PurgeScope },
+    Delete { queue: usize, message: prop::sample::Index },
     Advance { seconds: u64 },
     Restart,
 }
@@ -38,19 +45,40 @@ fn an_op() -> impl Strategy<Value = Op> {
         3 => (0..6_usize, 1..4_usize).prop_map(|(queue, max)| Op::Pop { queue, max }),
         3 => (0..6_usize).prop_map(|queue| Op::Lease { queue }),
         3 => any::<prop::sample::Index>().prop_map(|lease| Op::Ack { lease }),
+        3 => (0..2_usize, 0..2_usize).prop_map(|(topic, key)| Op::Keyed { topic, key }),
+        3 => (any::<prop::sample::Index>(), an_outcome(), 0..40_u64)
+            .prop_map(|(lease, outcome, seconds)| Op::Nack { lease, outcome, seconds }),
+        1 => (any::<prop::sample::Index>(), 1..60_u64).prop_map(|(lease, seconds)| Op::Extend { lease, seconds }),
+        1 => (0..6_usize).prop_map(|queue| Op::Redrive { queue }),
+        1 => (0..6_usize, any::<[bool; 3]>()).prop_map(|(queue, [ready, leased, dead])| {
+            Op::Purge { queue, scope: PurgeScope { ready, leased, dead } }
+        }),
+        1 => (0..6_usize, any::<prop::sample::Index>()).prop_map(|(queue, message)| Op::Delete { queue, message }),
         2 => (1..30_u64).prop_map(|seconds| Op::Advance { seconds }),
         1 => Just(Op::Restart),
     ]
+}
+
+fn an_outcome() -> impl Strategy<Value = NackOutcome> {
+    prop_oneof![Just(NackOutcome::Release), Just(NackOutcome::Retry), Just(NackOutcome::DeadLetter)]
 }
 
 /// A message as one queue sees it.
 #[derive(Debug, Clone)]
 struct Item {
     number: usize,
+    key: Option<usize>,
     expires: Option<u64>,
     attempts: u32,
+    /// Which lease it is, or was.
+    leases: u32,
     held_until: Option<u64>,
+    retry_at: u64,
+    is_dead: bool,
 }
+
+/// After how many deliveries that failed a message is dead, unless a policy says something else.
+const ATTEMPTS_MAX: u32 = 5;
 
 /// The semantics, told with lists.
 #[derive(Debug, Default)]
@@ -69,8 +97,11 @@ struct Model {
 }
 
 impl Model {
-    fn publish(&mut self, topic: usize, text: usize, expires: Option<u64>) {
-        let item = Item { number: self.visible, expires, attempts: 0, held_until: None };
+    fn publish(&mut self, topic: usize, text: usize, key: Option<usize>, expires: Option<u64>) {
+        let number = self.visible;
+        let fresh =
+            Item { number, key, expires, attempts: 0, leases: 0, held_until: None, retry_at: 0, is_dead: false };
+        let item = fresh;
         self.visible += 1;
         self.texts.push(text);
         let mut has_queue = false;
@@ -93,52 +124,96 @@ impl Model {
         if service.is_none() {
             // The topic's own queue begins with the earliest message that some queue still wants.
             let wanted = self.queues.iter().filter(|((of, _), _)| *of == topic).flat_map(|(_, items)| items.iter());
-            let mut wanted: Vec<Item> = wanted.cloned().collect();
+            let mut wanted: Vec<Item> = wanted.filter(|item| !item.is_dead).cloned().collect();
             wanted.sort_by_key(|item| item.number);
             wanted.dedup_by_key(|item| item.number);
-            items.extend(wanted.into_iter().map(|item| Item { attempts: 0, held_until: None, ..item }));
+            let fresh = |item| Item { attempts: 0, leases: 0, held_until: None, retry_at: 0, ..item };
+            items.extend(wanted.into_iter().map(fresh));
         }
         self.queues.insert((topic, service), items);
     }
 
-    fn take(&mut self, queue: (usize, Option<usize>), max: usize, lease: Option<u64>) -> Vec<(usize, u32)> {
-        self.declare(queue.0, queue.1);
+    /// Lets go of what has expired and would be looked at.
+    fn drop_expired(&mut self, queue: (usize, Option<usize>)) {
         let now = self.now;
         let items = self.queues.get_mut(&queue).expect("declared");
+        items.retain(|item| item.held_until.is_some() || item.is_dead || item.expires.is_none_or(|at| at > now));
+    }
+
+    /// The numbers of messages that can be handed out, in order. Under leases there is one of each key at most.
+    fn ready(&self, queue: (usize, Option<usize>)) -> Vec<usize> {
+        let items = &self.queues[&queue];
+        let comes_first =
+            |item: &Item, other: &Item| other.number < item.number && other.key == item.key && !other.is_dead;
+        let is_ready = |item: &&Item| {
+            let is_kept_back = item.key.is_some()
+                && items
+                    .iter()
+                    .any(|other| comes_first(item, other) || other.key == item.key && other.held_until.is_some());
+            item.held_until.is_none() && !item.is_dead && item.retry_at <= self.now && !is_kept_back
+        };
+        items.iter().filter(is_ready).map(|item| item.number).collect()
+    }
+
+    /// Hands out messages that are acked at once: those of a key, too, one after the other.
+    fn pop(&mut self, queue: (usize, Option<usize>), max: usize) -> Vec<usize> {
+        self.declare(queue.0, queue.1);
         let mut taken = Vec::new();
-        items.retain_mut(|item| {
-            if taken.len() == max || item.held_until.is_some() {
-                return true;
-            }
-            if item.expires.is_some_and(|at| at <= now) {
-                return false;
-            }
-            item.attempts += 1;
-            item.held_until = lease;
-            taken.push((item.number, item.attempts));
-            lease.is_some()
-        });
+        while taken.len() < max {
+            self.drop_expired(queue);
+            let Some(number) = self.ready(queue).first().copied() else { break };
+            self.queues.get_mut(&queue).expect("declared").retain(|item| item.number != number);
+            taken.push(number);
+        }
         taken
     }
 
-    fn ack(&mut self, queue: (usize, Option<usize>), number: usize, attempt: u32) -> bool {
+    fn held(&mut self, queue: (usize, Option<usize>), number: usize, lease: u32) -> Option<&mut Item> {
         let items = self.queues.get_mut(&queue).expect("declared");
-        let before = items.len();
-        items.retain(|i| !(i.number == number && i.attempts == attempt && i.held_until.is_some()));
-        items.len() < before
+        items.iter_mut().find(|item| item.number == number && item.leases == lease && item.held_until.is_some())
+    }
+
+    fn ack(&mut self, queue: (usize, Option<usize>), number: usize, lease: u32) -> bool {
+        let is_held = self.held(queue, number, lease).is_some();
+        if is_held {
+            self.queues.get_mut(&queue).expect("declared").retain(|item| item.number != number);
+        }
+        is_held
+    }
+
+    fn nack(
+        &mut self,
+        queue: (usize, Option<usize>),
+        number: usize,
+        lease: u32,
+        outcome: NackOutcome,
+        seconds: u64,
+    ) -> bool {
+        let now = self.now;
+        let Some(item) = self.held(queue, number, lease) else { return false };
+        item.held_until = None;
+        match outcome {
+            NackOutcome::Release => item.attempts -= 1,
+            NackOutcome::Retry if item.attempts >= ATTEMPTS_MAX => item.is_dead = true,
+            NackOutcome::Retry => item.retry_at = now + seconds,
+            NackOutcome::DeadLetter => item.is_dead = true,
+        }
+        true
     }
 
     fn advance(&mut self, seconds: u64) {
         self.now += seconds;
         let now = self.now;
-        for item in self.queues.values_mut().flatten() {
-            item.held_until = item.held_until.filter(|until| *until > now);
+        for item in self.queues.values_mut().flatten().filter(|item| item.held_until.is_some_and(|until| until <= now))
+        {
+            item.held_until = None;
+            item.is_dead = item.attempts >= ATTEMPTS_MAX;
         }
         let mut due: Vec<_> = self.delayed.iter().copied().filter(|(at, ..)| *at <= now).collect();
         self.delayed.retain(|(at, ..)| *at > now);
         due.sort_unstable();
         for (_, _, topic, text) in due {
-            self.publish(topic, text, None);
+            self.publish(topic, text, None, None);
         }
     }
 }
@@ -152,7 +227,7 @@ fn queue_name((topic, service): (usize, Option<usize>)) -> String {
     service.map_or(format!("t{topic}"), |service| format!("t{topic}.s{service}"))
 }
 
-/// A delivery under a lease: from which queue, which message, which attempt.
+/// A delivery under a lease: from which queue, which message, which lease.
 type Leased = ((usize, Option<usize>), usize, u32, AckId);
 
 /// Leases one message, and compares.
@@ -166,13 +241,29 @@ async fn lease(
         return Ok(());
     }
     let got = bench.receive(&queue_name(queue), 1, Duration::ZERO, AckMode::Lease(LEASE)).await;
-    let expected = model.take(queue, 1, Some(model.now + LEASE.as_secs()));
-    let pairs: Vec<_> = expected.iter().map(|(n, a)| (model.texts[*n].to_string(), *a)).collect();
-    let shown: Vec<_> = texts(&got).into_iter().zip(got.iter().map(|d| d.attempt.0)).collect();
-    prop_assert_eq!(shown, pairs, "lease from {}", queue_name(queue));
-    for (delivery, (number, attempt)) in got.iter().zip(expected) {
-        leases.push((queue, number, attempt, ack_id(delivery)));
+    model.declare(queue.0, queue.1);
+    model.drop_expired(queue);
+    let ready = model.ready(queue);
+    let numbers: Vec<_> = ready.iter().map(|number| model.texts[*number].to_string()).collect();
+    let Some(delivery) = got.first() else {
+        prop_assert!(ready.is_empty(), "nothing from {}, but there are {numbers:?}", queue_name(queue));
+        return Ok(());
+    };
+    let text = texts(&got).remove(0);
+    let at = numbers.iter().position(|number| *number == text);
+    prop_assert!(at.is_some(), "{text} from {}, but ready are {numbers:?}", queue_name(queue));
+    let number = ready[at.unwrap_or_default()];
+    let until = model.now + LEASE.as_secs();
+    let items = model.queues.get_mut(&queue).expect("declared");
+    if items.iter().all(|item| item.key.is_none()) {
+        prop_assert_eq!(at, Some(0), "out of order from {}", queue_name(queue));
     }
+    let item = items.iter_mut().find(|item| item.number == number).expect("there");
+    item.attempts += 1;
+    item.leases += 1;
+    item.held_until = Some(until);
+    prop_assert_eq!(delivery.attempt.0, item.attempts, "attempt of {}", text);
+    leases.push((queue, number, item.leases, ack_id(delivery)));
     Ok(())
 }
 
@@ -221,7 +312,7 @@ async fn run(mut bench: Bench, ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Publish { topic, count } => {
                 for _ in 0..count {
                     bench.publish(&format!("t{topic}"), &[&published.to_string()]).await;
-                    model.publish(topic, published, None);
+                    model.publish(topic, published, None, None);
                     published += 1;
                 }
             }
@@ -235,7 +326,7 @@ async fn run(mut bench: Bench, ops: Vec<Op>) -> Result<(), TestCaseError> {
             Op::Expiring { topic, seconds } => {
                 let draft = Draft { ttl: Some(Duration::from_secs(seconds)), ..super::draft(&published.to_string()) };
                 bench.publish_one(&format!("t{topic}"), draft).await.expect("stored");
-                model.publish(topic, published, Some(model.now + seconds));
+                model.publish(topic, published, None, Some(model.now + seconds));
                 published += 1;
             }
             Op::Once { topic, id } => {
@@ -246,7 +337,7 @@ async fn run(mut bench: Bench, ops: Vec<Op>) -> Result<(), TestCaseError> {
                 let is_known = model.once.get(&(topic, id)).is_some_and(|until| *until > model.now);
                 prop_assert_eq!(published.messages[0].duplicate, is_known);
                 if !is_known {
-                    model.publish(topic, text, None);
+                    model.publish(topic, text, None, None);
                     model.once.insert((topic, id), model.now + bench.options.dedup_window.as_secs());
                 }
             }
@@ -260,8 +351,8 @@ async fn run(mut bench: Bench, ops: Vec<Op>) -> Result<(), TestCaseError> {
                     continue;
                 }
                 let got = bench.pop(&queue_name(queue), max).await;
-                let expected = model.take(queue, max, None);
-                let expected: Vec<_> = expected.iter().map(|(n, _)| model.texts[*n].to_string()).collect();
+                let expected = model.pop(queue, max);
+                let expected: Vec<_> = expected.iter().map(|n| model.texts[*n].to_string()).collect();
                 prop_assert_eq!(got, expected, "pop from {}", queue_name(queue));
             }
             Op::Lease { queue: index } => lease(&bench, &mut model, queue(index), &mut leases).await?,
@@ -269,10 +360,76 @@ async fn run(mut bench: Bench, ops: Vec<Op>) -> Result<(), TestCaseError> {
                 if leases.is_empty() {
                     continue;
                 }
-                let (queue, number, attempt, id) = leases[lease.index(leases.len())];
+                let (queue, number, lease, id) = leases[lease.index(leases.len())];
                 let got = bench.ack(&queue_name(queue), id).await;
-                let expected = if model.ack(queue, number, attempt) { Settled::Done } else { Settled::Stale };
+                let expected = if model.ack(queue, number, lease) { Settled::Done } else { Settled::Stale };
                 prop_assert_eq!(got, expected);
+            }
+            Op::Keyed { topic, key } => {
+                let properties = Properties { ordering_key: Some(key.to_string()), ..Properties::default() };
+                let keyed = Draft { properties, ..super::draft(&published.to_string()) };
+                bench.publish_one(&format!("t{topic}"), keyed).await.expect("stored");
+                model.publish(topic, published, Some(key), None);
+                published += 1;
+            }
+            Op::Nack { lease, outcome, seconds } => {
+                if leases.is_empty() {
+                    continue;
+                }
+                let (queue, number, lease, id) = leases[lease.index(leases.len())];
+                let nack = Nack { outcome, delay: Some(Duration::from_secs(seconds)), reason: String::new() };
+                let got = bench.engine().settle_each(None, vec![(Some(id), Settlement::Nack(nack))]).await;
+                let is_held = model.nack(queue, number, lease, outcome, seconds);
+                prop_assert_eq!(got, Ok(vec![if is_held { Settled::Done } else { Settled::Stale }]));
+            }
+            Op::Extend { lease, seconds } => {
+                if leases.is_empty() {
+                    continue;
+                }
+                let (queue, number, lease, id) = leases[lease.index(leases.len())];
+                let extend = Settlement::Extend(Duration::from_secs(seconds));
+                let got = bench.engine().settle_each(None, vec![(Some(id), extend)]).await;
+                let until = model.now + seconds;
+                let held = model.held(queue, number, lease).map(|item| item.held_until = Some(until));
+                prop_assert_eq!(got, Ok(vec![if held.is_some() { Settled::Done } else { Settled::Stale }]));
+            }
+            Op::Redrive { queue: index } => {
+                let queue = queue(index);
+                let redrive =
+                    Manage::Redrive { queue: super::name(&queue_name(queue)), which: Redrive::Oldest(2), pace: None };
+                let Some(items) = model.queues.get_mut(&queue) else { continue };
+                let redriven = items.iter_mut().filter(|item| item.is_dead).take(2);
+                let count = redriven.map(|item| (item.attempts, item.retry_at, item.is_dead) = (0, 0, false)).count();
+                let managed = bench.engine().manage(redrive).await.expect("done");
+                prop_assert_eq!(managed.messages, count as u64);
+            }
+            Op::Purge { queue: index, scope } => {
+                let queue = queue(index);
+                let Some(items) = model.queues.get_mut(&queue) else { continue };
+                items.retain(|item| match (item.is_dead, item.held_until) {
+                    (true, _) => !scope.dead,
+                    (false, Some(_)) => !scope.leased,
+                    (false, None) => !scope.ready,
+                });
+                let purge = Manage::Purge { queue: super::name(&queue_name(queue)), scope };
+                bench.engine().manage(purge).await.expect("done");
+            }
+            Op::Delete { queue: index, message } => {
+                let queue = queue(index);
+                let state = StateFilter::Ready;
+                let browse = Browse { queue: super::name(&queue_name(queue)), state, after: None, max: 100 };
+                let Some(items) = model.queues.get_mut(&queue) else { continue };
+                let page = bench.engine().browse(browse).await.expect("browsed");
+                if page.messages.is_empty() {
+                    continue;
+                }
+                let browsed = &page.messages[message.index(page.messages.len())];
+                let text = String::from_utf8_lossy(&browsed.message.as_ref().expect("whole").payload).into_owned();
+                let texts = &model.texts;
+                items
+                    .retain(|item| item.held_until.is_some() || item.is_dead || texts[item.number].to_string() != text);
+                let delete = Manage::DeleteMessage { queue: super::name(&queue_name(queue)), seq: browsed.seq };
+                prop_assert_eq!(bench.engine().manage(delete).await.map(|managed| managed.messages), Ok(1));
             }
             Op::Advance { seconds } => {
                 bench.advance(Duration::from_secs(seconds));

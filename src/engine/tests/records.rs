@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use crate::{
     engine::{
         journal::{
-            DeadCause, FrameBuf, LeaseItem, PassedItem, PurgeScope, Reason, Record, RecordIter, ReturnCause, ReturnItem,
+            DeadCause, FrameBuf, LeaseItem, Pace, PassedItem, PurgeScope, Reason, Record, RecordIter, ReturnCause,
+            ReturnItem,
         },
         sealed::Sealed,
     },
@@ -70,8 +71,8 @@ fn a_record() -> impl Strategy<Value = Record> {
         .prop_map(|(seq, attempt, lease, key)| LeaseItem { seq, attempt, lease, key });
     let passed = (seq(), key()).prop_map(|(seq, key)| PassedItem { seq, key });
     let retry_at = proptest::option::of((1..9_999_999_u64).prop_map(Timestamp::from_millis));
-    let returned = (seq(), attempt(), retry_at)
-        .prop_map(|(seq, attempts, retry_at)| ReturnItem { seq, attempts, retry_at });
+    let returned =
+        (seq(), attempt(), retry_at).prop_map(|(seq, attempts, retry_at)| ReturnItem { seq, attempts, retry_at });
     let cause = prop_oneof![
         Just(ReturnCause::DeadlineOver),
         Just(ReturnCause::Failed),
@@ -79,8 +80,11 @@ fn a_record() -> impl Strategy<Value = Record> {
         Just(ReturnCause::Unclaimed)
     ];
     let dead = prop_oneof![Just(DeadCause::DeadlineOver), Just(DeadCause::Failed), Just(DeadCause::Rejected)];
-    let scope = (any::<bool>(), any::<bool>(), any::<bool>())
-        .prop_map(|(ready, leased, dead)| PurgeScope { ready, leased, dead });
+    let scope = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(ready, leased, dead)| PurgeScope {
+        ready,
+        leased,
+        dead,
+    });
     let limits = (proptest::option::of(any::<u64>()), proptest::option::of(0..9_999_u64), 0..3_u8).prop_map(
         |(max, age, overflow)| QueueLimits {
             messages_max: max,
@@ -115,11 +119,18 @@ fn a_record() -> impl Strategy<Value = Record> {
         (queue(), moment(), seqs()).prop_map(|(queue, deadline, seqs)| Record::Extended { queue, deadline, seqs }),
         (queue(), proptest::collection::vec(passed, 0..9))
             .prop_map(|(queue, items)| Record::PassedOver { queue, items }),
-        (queue(), cause, proptest::collection::vec(returned, 0..9))
-            .prop_map(|(queue, cause, items)| Record::Returned { queue, cause, items }),
-        (queue(), dead, ".{0,40}", seqs())
-            .prop_map(|(queue, cause, reason, seqs)| Record::Buried { queue, cause, reason, seqs }),
-        (queue(), seqs()).prop_map(|(queue, seqs)| Record::Revived { queue, seqs }),
+        (queue(), cause, ".{0,40}", proptest::collection::vec(returned, 0..9))
+            .prop_map(|(queue, cause, reason, items)| Record::Returned { queue, cause, reason, items }),
+        (queue(), dead, ".{0,40}", seqs()).prop_map(|(queue, cause, reason, seqs)| Record::Buried {
+            queue,
+            cause,
+            reason,
+            seqs
+        }),
+        (queue(), moment(), any::<u32>(), seqs()).prop_map(|(queue, begin, per_second, seqs)| {
+            let pace = NonZeroU32::new(per_second).map(|per_second| Pace { begin, per_second });
+            Record::Revived { queue, pace, seqs }
+        }),
         (queue(), scope, seq()).prop_map(|(queue, scope, end)| Record::Purged { queue, scope, end }),
         (topic(), seqs()).prop_map(|(topic, seqs)| Record::DelayedCancelled { topic, seqs }),
         (topic(), seq()).prop_map(|(topic, end)| Record::TopicTrimmed { topic, end }),

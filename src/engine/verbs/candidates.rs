@@ -53,10 +53,10 @@ pub(super) enum Keys {
     Pass,
 }
 
-pub(super) struct Candidates<'a, I: Iterator<Item = (Turn, Seq)>> {
+pub(super) struct Candidates<'a> {
     queue: &'a Queue,
     keys: Keys,
-    ready: Peekable<I>,
+    ready: Peekable<Box<dyn Iterator<Item = (Turn, Seq)> + 'a>>,
     /// What can be handed out because of what happened since this began.
     freed: BinaryHeap<Reverse<(Turn, Seq)>>,
     /// The first message that was never looked at.
@@ -78,27 +78,28 @@ struct OfKey {
     is_held: bool,
 }
 
-/// The messages of `queue` before `end`; up to `passed_over_max` are passed over.
-pub(super) fn candidates(
-    queue: &Queue,
-    end: Seq,
-    keys: Keys,
-    passed_over_max: usize,
-) -> Candidates<'_, impl Iterator<Item = (Turn, Seq)>> {
-    Candidates {
-        queue,
-        keys,
-        ready: queue.lanes().ready().peekable(),
-        freed: BinaryHeap::new(),
-        cursor: queue.cursor(),
-        end,
-        passed_over: Vec::new(),
-        passed_over_max,
-        of_keys: HashMap::new(),
+impl<'a> Candidates<'a> {
+    /// The messages of `queue` before `end`; up to `passed_over_max` are passed over.
+    pub(super) fn new(queue: &'a Queue, end: Seq, keys: Keys, passed_over_max: usize) -> Self {
+        let lanes = queue.lanes();
+        let ready: Box<dyn Iterator<Item = (Turn, Seq)> + 'a> = match keys {
+            Keys::Hold => Box::new(lanes.ready()),
+            // Nobody has to wait for a turn where nobody is kept waiting.
+            Keys::Pass => Box::new(lanes.ready_in_order().map(|seq| (Turn::of(seq), seq))),
+        };
+        Self {
+            queue,
+            keys,
+            ready: ready.peekable(),
+            freed: BinaryHeap::new(),
+            cursor: queue.cursor(),
+            end,
+            passed_over: Vec::new(),
+            passed_over_max,
+            of_keys: HashMap::new(),
+        }
     }
-}
 
-impl<I: Iterator<Item = (Turn, Seq)>> Candidates<'_, I> {
     /// The next one. One that was never looked at comes again unless it is [`admitted`](Self::admit) or dropped.
     pub(super) fn next(&mut self) -> Option<Candidate> {
         let (ready, freed) = (self.ready.peek().copied(), self.freed.peek().map(|Reverse(freed)| *freed));

@@ -38,13 +38,15 @@ impl Step<'_> {
                 buried.push(*seq);
                 continue;
             }
-            let backoff = if is_last { policy.retry.maximum_backoff } else { policy.retry.backoff(attempts.0, fastrand::f64()) };
+            let backoff =
+                if is_last { policy.retry.maximum_backoff } else { policy.retry.backoff(attempts.0, fastrand::f64()) };
             let delay = failure.delay.unwrap_or(backoff);
             let retry_at = (!delay.is_zero()).then(|| self.now.after(delay));
             items.push(ReturnItem { seq: *seq, attempts, retry_at });
         }
         if !items.is_empty() {
-            self.emit(Record::Returned { queue: id, cause: failure.cause, items });
+            let (cause, reason) = (failure.cause, failure.reason.to_owned());
+            self.emit(Record::Returned { queue: id, cause, reason, items });
         }
         let cause = match failure.cause {
             ReturnCause::DeadlineOver => DeadCause::DeadlineOver,
@@ -61,7 +63,7 @@ impl Step<'_> {
     }
 
     /// Messages go back to a queue from consumers who have not tried: their deliveries do not count.
-    pub(super) fn release(&mut self, id: QueueId, seqs: &[Seq], cause: ReturnCause) {
+    pub(super) fn release(&mut self, id: QueueId, seqs: &[Seq], cause: ReturnCause, reason: &str) {
         let Some(queue) = self.state.queue(id) else { return };
         let item = |seq: &Seq| {
             let attempts = Attempt(queue.held(*seq)?.attempt.0.saturating_sub(1));
@@ -69,7 +71,7 @@ impl Step<'_> {
         };
         let items: Vec<_> = seqs.iter().filter_map(item).collect();
         if !items.is_empty() {
-            self.emit(Record::Returned { queue: id, cause, items });
+            self.emit(Record::Returned { queue: id, cause, reason: reason.to_owned(), items });
         }
     }
 }

@@ -45,12 +45,7 @@ fn limits_of(queue: &Queue, topic: &Topic) -> QueueLimits {
 
 impl Step<'_> {
     /// Refuses messages that would be too much for a queue of the topic.
-    pub(super) fn check_limits(
-        &self,
-        id: TopicId,
-        messages: &[Sealed],
-        leaving: &Leaving,
-    ) -> Result<(), EngineError> {
+    pub(super) fn check_limits(&self, id: TopicId, messages: &[Sealed], leaving: &Leaving) -> Result<(), EngineError> {
         let Some(topic) = self.state.topic(id) else { return Ok(()) };
         let queues = || topic.queues.iter().filter_map(|id| Some((*id, self.state.queue(*id)?)));
         if !queues().any(|(_, queue)| limits_of(queue, topic).are_set()) && !topic.policy.limits.are_set() {
@@ -62,33 +57,32 @@ impl Step<'_> {
         };
         let load = |message: &Sealed| Load { messages: 1, bytes: (RECORD_HEADER_BYTES + message.body_bytes()) as u64 };
         let more = messages.iter().filter(is_new).map(load).fold(Load::default(), Load::and);
-        if more == Load::default() {
-            return Ok(());
-        }
+        // Of several, too, the oldest make room.
+        let Some(last) = messages.iter().rfind(is_new).map(load) else { return Ok(()) };
         let full = |queue: &str| Err(EngineError::QueueFull { queue: queue.to_owned() });
         for (queue_id, queue) in queues() {
             let limits = limits_of(queue, topic);
             let leaving = leaving.get(&queue_id).map_or(Load::default(), |seqs| self.load_of_all(id, seqs));
             let before = load_of(queue, topic).without(leaving);
-            let least = match limits.overflow.unwrap_or_default() {
-                Overflow::Reject => before,
-                // What can make room does.
+            let after = match limits.overflow.unwrap_or_default() {
+                Overflow::Reject => before.and(more),
+                // What consumers hold stays.
                 Overflow::DropOldest => {
                     let held: Vec<Seq> = queue.all_held().keys().copied().collect();
-                    self.load_of_all(id, &held).without(leaving)
+                    self.load_of_all(id, &held).without(leaving).and(last)
                 }
             };
-            if !least.and(more).fits(&limits) {
+            if !after.fits(&limits) {
                 return full(queue.name.as_str());
             }
         }
         let limits = topic.policy.limits;
         if topic.queues.is_empty() {
-            let before = match limits.overflow.unwrap_or_default() {
-                Overflow::Reject => self.load_without_queue(id, topic),
-                Overflow::DropOldest => Load::default(),
+            let after = match limits.overflow.unwrap_or_default() {
+                Overflow::Reject => self.load_without_queue(id, topic).and(more),
+                Overflow::DropOldest => last,
             };
-            if !before.and(more).fits(&limits) {
+            if !after.fits(&limits) {
                 return full(topic.name.as_str());
             }
         }

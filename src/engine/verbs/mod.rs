@@ -7,6 +7,7 @@
 mod candidates;
 mod fail;
 mod limits;
+mod manage;
 mod pick;
 mod publish;
 mod receive;
@@ -21,10 +22,11 @@ use super::{
     journal::{FrameBuf, Record},
     reading::BlockCache,
     state::State,
+    views::History,
 };
 use crate::model::{Name, QueueId, Timestamp, TopicId};
 
-pub(super) use pick::Next;
+pub(super) use pick::{Next, PASSED_OVER_MAX};
 pub(super) use publish::Publication;
 pub(super) use receive::{Fill, Received};
 pub(super) use settle::Item as SettleItem;
@@ -41,11 +43,14 @@ pub(super) struct Step<'a> {
     pub(super) limits: Limits,
     /// Whether publishing to a name, or receiving from it, declares it.
     pub(super) declares: bool,
+    pub(super) history: &'a mut History,
 }
 
 impl Step<'_> {
     /// Adds a record to the frame and to the state.
     pub(super) fn emit(&mut self, record: Record) {
+        let topic = record.queue().and_then(|queue| self.state.queue(queue)).map(|queue| queue.topic);
+        self.history.note(self.now, &record, topic);
         self.frame.push(&record, self.now);
         self.state.apply(self.now, record).expect("a record that was decided on this state fits it");
     }

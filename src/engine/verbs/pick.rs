@@ -6,7 +6,7 @@ use std::{collections::HashSet, ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
     Step,
-    candidates::{Admission, Candidate, Candidates, Keys, candidates},
+    candidates::{Admission, Candidate, Candidates, Keys},
 };
 use crate::{
     engine::{
@@ -14,7 +14,7 @@ use crate::{
         checkpoint::{Block, Kind, Place},
         journal::PassedItem,
         reading::{BlockCache, Cached},
-        state::{State, Turn, Whereabouts},
+        state::{State, Whereabouts},
     },
     model::{Attempt, KeyHash, LeaseNumber, Message, Name, QueueId, Seq, Timestamp},
 };
@@ -29,7 +29,7 @@ pub(super) const DROPPED_MAX: usize = 10_000;
 const MISSING_MAX: usize = 16;
 
 /// Most messages of a queue that are passed over at a time: behind them, no other key is looked for. As in Pulsar.
-const PASSED_OVER_MAX: usize = 20_000;
+pub(in crate::engine) const PASSED_OVER_MAX: usize = 20_000;
 
 /// What stands behind the messages that were handed out.
 #[derive(Debug, Default)]
@@ -100,6 +100,11 @@ impl Eyes<'_> {
             Whereabouts::Recent(kept) => Arc::clone(&kept.message),
             Whereabouts::Nowhere => return Sight::Damaged,
             Whereabouts::Saved(block, _) if block.expires_by.is_some_and(|at| at <= self.now) => return Sight::Expired,
+            Whereabouts::Saved(block, _)
+                if self.age_max.is_some_and(|age| block.origin.until.after(age) <= self.now) =>
+            {
+                return Sight::TooOld;
+            }
             Whereabouts::Saved(block, seq) => match self.blocks.get(&block) {
                 None => return Sight::Missing(block),
                 Some(Cached::Failed(problem)) => return Sight::Failed(problem.clone()),
@@ -138,12 +143,7 @@ impl Picking {
     }
 
     /// Decides about a candidate; breaks if none behind it is to be looked at.
-    fn consider<I: Iterator<Item = (Turn, Seq)>>(
-        &mut self,
-        candidate: Candidate,
-        sight: Sight,
-        candidates: &mut Candidates<'_, I>,
-    ) -> ControlFlow<()> {
+    fn consider(&mut self, candidate: Candidate, sight: Sight, candidates: &mut Candidates<'_>) -> ControlFlow<()> {
         if let Sight::Missing(block) = &sight
             && self.missing.last() != Some(block)
         {
@@ -172,11 +172,11 @@ impl Picking {
         ControlFlow::Continue(())
     }
 
-    fn take<I: Iterator<Item = (Turn, Seq)>>(
+    fn take(
         &mut self,
         candidate: Candidate,
         message: Arc<Message>,
-        candidates: &mut Candidates<'_, I>,
+        candidates: &mut Candidates<'_>,
     ) -> ControlFlow<()> {
         let payload_bytes = self.payload_bytes + message.payload.len();
         if payload_bytes > ANSWER_BYTES_MAX && !self.pick.messages.is_empty() {
@@ -214,7 +214,7 @@ impl Step<'_> {
         let room = self.limits.passed_over_max.saturating_sub(state.passed_over_count);
         let room = room.min(PASSED_OVER_MAX.saturating_sub(queue.lanes().passed_over_count()));
         let keys = if let AckMode::Lease(_) = mode { Keys::Hold } else { Keys::Pass };
-        let (mut candidates, mut picking) = (candidates(queue, topic.log.next, keys, room), Picking::default());
+        let (mut candidates, mut picking) = (Candidates::new(queue, topic.log.next, keys, room), Picking::default());
         while !picking.is_over(max) {
             let Some(candidate) = candidates.next() else { break };
             let sight = eyes.look(place.at(candidate.seq()));

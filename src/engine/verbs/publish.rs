@@ -67,7 +67,8 @@ impl Step<'_> {
         }
         let is_new = |publication: &&Publication| self.state.meaning(&publication.topic).is_none();
         let new_topics = merged.iter().filter(is_new).count();
-        let checked = merged.into_iter().map(|publication| self.check(publication, leaving)).collect::<Result<_, _>>()?;
+        let checked =
+            merged.into_iter().map(|publication| self.check(publication, leaving)).collect::<Result<_, _>>()?;
         self.check_room(new_topics)?;
         Ok(CheckedAll { checked, parts })
     }

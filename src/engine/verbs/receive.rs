@@ -3,6 +3,7 @@
 use super::{
     Step,
     pick::{DROPPED_MAX, Next, Pick, Picked},
+    register::subscription,
 };
 use crate::{
     engine::{
@@ -35,7 +36,8 @@ impl Step<'_> {
     /// The queue that a consumer means, declared if need be.
     pub(in crate::engine) fn queue_for(&mut self, name: &Name, service: Option<&Name>) -> Result<QueueId, EngineError> {
         if let Some(service) = service {
-            return self.subscribe(name, service);
+            let queue = subscription(name, service)?;
+            return if self.declares { self.subscribe(name, service) } else { self.queue_named(&queue) };
         }
         let topic = match self.state.meaning(name) {
             Some(Meaning::Subscription(queue)) => return Ok(queue),
@@ -67,9 +69,7 @@ impl Step<'_> {
                 // Before the others, as they may stand behind it.
                 self.emit(Record::PassedOver { queue, items: passed_over });
             }
-            for (reason, seqs) in
-                [(Reason::Expired, expired), (Reason::TooOld, too_old), (Reason::Damaged, damaged)]
-            {
+            for (reason, seqs) in [(Reason::Expired, expired), (Reason::TooOld, too_old), (Reason::Damaged, damaged)] {
                 if !seqs.is_empty() {
                     self.emit(Record::Done { queue, reason, seqs });
                 }

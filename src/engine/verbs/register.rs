@@ -113,7 +113,7 @@ impl Step<'_> {
     }
 }
 
-fn subscription(topic: &Name, service: &Name) -> Result<Name, EngineError> {
+pub(super) fn subscription(topic: &Name, service: &Name) -> Result<Name, EngineError> {
     topic.subscription(service).map_err(|source| EngineError::BadName { field: "topics", source })
 }
 

@@ -106,7 +106,7 @@ impl Step<'_> {
                 self.emit(Record::Extended { queue, deadline, seqs });
             }
             Settlement::Nack(Nack { outcome, delay, reason }) => match outcome {
-                NackOutcome::Release => self.release(queue, &seqs, ReturnCause::Released),
+                NackOutcome::Release => self.release(queue, &seqs, ReturnCause::Released, reason),
                 NackOutcome::Retry => {
                     self.fail(queue, &seqs, Failure { cause: ReturnCause::Failed, reason, delay: *delay });
                 }

@@ -40,7 +40,7 @@ impl Step<'_> {
         };
         let ended = ids.filter(still_held).map(|id| (self.now, id.queue, id.seq)).collect();
         for (queue, seqs) in by_owner(ended) {
-            self.release(queue, &seqs, ReturnCause::Unclaimed);
+            self.release(queue, &seqs, ReturnCause::Unclaimed, "");
         }
     }
 

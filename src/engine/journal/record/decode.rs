@@ -1,7 +1,9 @@
 //! Reading a record. Whatever stands there, nothing is allocated by a count that was not checked against what there is.
 
+use std::num::NonZeroU32;
+
 use super::{
-    Attempt, DeadCause, LeaseItem, PassedItem, PurgeScope, QueueId, Reason, Record, ReturnCause, ReturnItem, Seq,
+    Attempt, DeadCause, LeaseItem, Pace, PassedItem, PurgeScope, QueueId, Reason, Record, ReturnCause, ReturnItem, Seq,
     Timestamp, TopicId,
     header::{HEADER_BYTES, Header, header_crc, kind},
     policy,
@@ -49,18 +51,14 @@ impl Record {
             kind::TOPIC_CREATED => Self::TopicCreated { topic, name: reader.name()? },
             kind::TOPIC_DELETED => Self::TopicDeleted { topic },
             kind::TOPIC_TRIMMED => Self::TopicTrimmed { topic, end: header.seq },
-            kind::TOPIC_POLICY_SET => {
-                Self::TopicPolicySet { topic, policy: policy::decode_topic_policy(&mut reader)? }
-            }
+            kind::TOPIC_POLICY_SET => Self::TopicPolicySet { topic, policy: policy::decode_topic_policy(&mut reader)? },
             kind::SERVICE_REGISTERED => Self::ServiceRegistered { topic },
             kind::QUEUE_CREATED => {
                 let topic = TopicId(reader.u32()?);
                 let service = reader.optional_name()?;
                 Self::QueueCreated { queue, topic, service, start: header.seq }
             }
-            kind::QUEUE_POLICY_SET => {
-                Self::QueuePolicySet { queue, policy: policy::decode_queue_policy(&mut reader)? }
-            }
+            kind::QUEUE_POLICY_SET => Self::QueuePolicySet { queue, policy: policy::decode_queue_policy(&mut reader)? },
             kind::QUEUE_PAUSED => Self::QueuePaused { queue },
             kind::QUEUE_RESUMED => Self::QueueResumed { queue },
             kind::QUEUE_DELETED => Self::QueueDeleted { queue },
@@ -81,14 +79,18 @@ impl Record {
                 Self::Extended { queue, deadline, seqs: take_runs(&mut reader)? }
             }
             kind::RETURNED => {
-                let cause = return_cause(header.flags)?;
-                Self::Returned { queue, cause, items: take_all(&mut reader, 20, return_item)? }
+                let (cause, reason) = (return_cause(header.flags)?, reader.text()?);
+                Self::Returned { queue, cause, reason, items: take_all(&mut reader, 20, return_item)? }
             }
             kind::BURIED => {
                 let (cause, reason) = (dead_cause(header.flags)?, reader.text()?);
                 Self::Buried { queue, cause, reason, seqs: take_runs(&mut reader)? }
             }
-            kind::REVIVED => Self::Revived { queue, seqs: take_runs(&mut reader)? },
+            kind::REVIVED => {
+                let (begin, per_second) = (Timestamp::from_millis(reader.u64()?), NonZeroU32::new(reader.u32()?));
+                let pace = per_second.map(|per_second| Pace { begin, per_second });
+                Self::Revived { queue, pace, seqs: take_runs(&mut reader)? }
+            }
             kind::PURGED => Self::Purged { queue, scope: PurgeScope::from_bits(header.flags), end: header.seq },
             kind::RELEASED => Self::Released { queue, seqs: take_runs(&mut reader)? },
             kind::IMPORT_BEGUN => Self::ImportBegun { source: reader.text()? },

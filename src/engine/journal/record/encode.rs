@@ -9,9 +9,10 @@
 //! leased           deadline u64 | seq u64, attempt u32, lease u32, key u64 (0: none), one after the other
 //! extended         deadline u64 | runs
 //! passed over      seq u64, key u64, one after the other
-//! returned         seq u64, attempts u32, retry at u64 (0: at once), one after the other      flags: cause
+//! returned         reason | seq u64, attempts u32, retry at u64 (0: at once), one after the other      flags: cause
 //! buried           reason | runs                                                                flags: cause
-//! done, revived, matured, released, delayed cancelled      runs                                 flags of done: reason
+//! revived          begin u64, per second u32 (0: at once) | runs
+//! done, matured, released, delayed cancelled               runs                                 flags of done: reason
 //! policies         see `policy`
 //! import …         file
 //! ```
@@ -19,7 +20,7 @@
 //! A text has its length (u32) before it.
 
 use super::{
-    Record, Seq, Timestamp,
+    QueueId, Record, Seq, Timestamp,
     header::{HEADER_BYTES, Header, kind, u32_of},
     policy,
 };
@@ -66,6 +67,27 @@ impl Record {
         header.finish(&mut out[start..], body.published_at, body.crc, body.head.len());
     }
 
+    /// The queue that it is about.
+    pub(in crate::engine) fn queue(&self) -> Option<QueueId> {
+        match self {
+            Self::QueueCreated { queue, .. }
+            | Self::QueuePolicySet { queue, .. }
+            | Self::QueuePaused { queue }
+            | Self::QueueResumed { queue }
+            | Self::QueueDeleted { queue }
+            | Self::Done { queue, .. }
+            | Self::PassedOver { queue, .. }
+            | Self::Leased { queue, .. }
+            | Self::Extended { queue, .. }
+            | Self::Returned { queue, .. }
+            | Self::Released { queue, .. }
+            | Self::Buried { queue, .. }
+            | Self::Revived { queue, .. }
+            | Self::Purged { queue, .. } => Some(*queue),
+            _ => None,
+        }
+    }
+
     fn message(&self) -> Option<&Sealed> {
         match self {
             Self::Published { message, .. } | Self::Delayed { message, .. } | Self::Imported { message, .. } => {
@@ -77,7 +99,7 @@ impl Record {
 
     fn header(&self) -> Header {
         let header = |kind, subject, seq| Header { kind, flags: 0, subject, seq };
-        let of_queue = |kind, queue: &super::QueueId| header(kind, queue.0, Seq(0));
+        let of_queue = |kind, queue: &QueueId| header(kind, queue.0, Seq(0));
         let none = Seq(0);
         match self {
             Self::TopicCreated { topic, .. } => header(kind::TOPIC_CREATED, topic.0, none),
@@ -101,9 +123,7 @@ impl Record {
             Self::Returned { queue, cause, .. } => Header { flags: *cause as u8, ..of_queue(kind::RETURNED, queue) },
             Self::Buried { queue, cause, .. } => Header { flags: *cause as u8, ..of_queue(kind::BURIED, queue) },
             Self::Revived { queue, .. } => of_queue(kind::REVIVED, queue),
-            Self::Purged { queue, scope, end } => {
-                Header { flags: scope.bits(), ..header(kind::PURGED, queue.0, *end) }
-            }
+            Self::Purged { queue, scope, end } => Header { flags: scope.bits(), ..header(kind::PURGED, queue.0, *end) },
             Self::Released { queue, .. } => of_queue(kind::RELEASED, queue),
             Self::ImportBegun { .. } => header(kind::IMPORT_BEGUN, 0, none),
             Self::Imported { topic, .. } => header(kind::IMPORTED, topic.0, none),
@@ -123,7 +143,6 @@ impl Record {
             }
             Self::Matured { delayed: seqs, .. }
             | Self::Done { seqs, .. }
-            | Self::Revived { seqs, .. }
             | Self::DelayedCancelled { seqs, .. }
             | Self::Released { seqs, .. } => put_runs(out, seqs),
             Self::PassedOver { items, .. } => {
@@ -145,12 +164,18 @@ impl Record {
                 put_u64(out, deadline.as_millis());
                 put_runs(out, seqs);
             }
-            Self::Returned { items, .. } => {
+            Self::Returned { reason, items, .. } => {
+                put_text(out, reason);
                 for item in items {
                     put_u64(out, item.seq.0);
                     put_u32(out, item.attempts.0);
                     put_u64(out, item.retry_at.map_or(0, Timestamp::as_millis));
                 }
+            }
+            Self::Revived { pace, seqs, .. } => {
+                put_u64(out, pace.map_or(0, |pace| pace.begin.as_millis()));
+                put_u32(out, pace.map_or(0, |pace| pace.per_second.get()));
+                put_runs(out, seqs);
             }
             Self::Buried { reason, seqs, .. } => {
                 put_text(out, reason);

@@ -1,5 +1,7 @@
 //! What records name beside messages: reasons, and messages with something about each.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use super::{Attempt, Seq, Timestamp};
 use crate::model::{KeyHash, LeaseNumber};
 
@@ -80,6 +82,24 @@ impl PurgeScope {
 
     pub(super) fn from_bits(bits: u8) -> Self {
         Self { ready: bits & Self::READY != 0, leased: bits & Self::LEASED != 0, dead: bits & Self::DEAD != 0 }
+    }
+}
+
+/// How fast messages follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// When the first one comes.
+    pub begin: Timestamp,
+    /// How many come in a second, at least 1.
+    pub per_second: NonZeroU32,
+}
+
+impl Pace {
+    /// When the one comes that has `before` others before it.
+    #[must_use]
+    pub fn at(&self, before: u64) -> Timestamp {
+        let ms = u128::from(before) * 1000 / u128::from(self.per_second.get());
+        self.begin.after(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)))
     }
 }
 

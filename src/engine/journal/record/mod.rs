@@ -23,7 +23,7 @@ pub use header::HEADER_BYTES;
 #[cfg(any(test, fuzzing))]
 pub(super) use header::make_right;
 pub(super) use header::{header_crc, kind};
-pub use items::{DeadCause, LeaseItem, PassedItem, PurgeScope, Reason, ReturnCause, ReturnItem};
+pub use items::{DeadCause, LeaseItem, Pace, PassedItem, PurgeScope, Reason, ReturnCause, ReturnItem};
 pub(in crate::engine) use policy::{decode_queue_policy, encode_queue_policy};
 pub(in crate::engine) use policy::{decode_topic_policy, encode_topic_policy};
 
@@ -130,6 +130,8 @@ pub enum Record {
         queue: QueueId,
         /// How the leases ended.
         cause: ReturnCause,
+        /// What the consumer said; empty if it said nothing.
+        reason: String,
         /// Which messages.
         items: Vec<ReturnItem>,
     },
@@ -148,6 +150,8 @@ pub enum Record {
     Revived {
         /// Whose messages.
         queue: QueueId,
+        /// When the first of them may be delivered, and how fast the others follow; `None`: all at once.
+        pace: Option<Pace>,
         /// Which messages.
         seqs: Vec<Seq>,
     },

@@ -60,10 +60,10 @@ impl State {
             Record::PassedOver { queue, items } => self.pass_over(queue, &items),
             Record::Leased { queue, deadline, items } => self.lease(queue, deadline, &items),
             Record::Extended { queue, deadline, seqs } => self.extend(queue, deadline, &seqs),
-            Record::Returned { queue, cause, items } => self.give_back(queue, cause, &items),
+            Record::Returned { queue, cause, items, .. } => self.give_back(queue, cause, &items),
             Record::Released { queue, seqs } => self.release(queue, &seqs),
             Record::Buried { queue, cause, reason, seqs } => self.bury(queue, cause, &reason, &seqs),
-            Record::Revived { queue, seqs } => self.revive(queue, &seqs),
+            Record::Revived { queue, pace, seqs } => self.revive(queue, pace, &seqs),
             Record::Purged { queue, scope, end } => self.purge(queue, scope, end),
             Record::ImportBegun { source } => {
                 self.import = Some(Import { source, messages: Vec::new() });
@@ -117,6 +117,7 @@ impl State {
             stir(&mut self.queues, &mut self.stirred, *queue);
             if let Some(Some(queue)) = self.queues.get_mut(queue.0 as usize) {
                 queue.bytes += bytes;
+                queue.counters.published += 1;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Inconsistent, Result, State};
 use crate::{
     engine::{
-        journal::{DeadCause, LeaseItem, PassedItem, PurgeScope, Reason, ReturnCause, ReturnItem},
+        journal::{DeadCause, LeaseItem, Pace, PassedItem, PurgeScope, Reason, ReturnCause, ReturnItem},
         state::lanes::Waiting,
     },
     model::{QueueId, Seq, Timestamp},
@@ -13,7 +13,8 @@ use crate::{
 
 impl State {
     pub(super) fn finish(&mut self, id: QueueId, reason: Reason, seqs: &[Seq]) -> Result<()> {
-        let (mut ended, mut left, mut dead, mut frees) = (Vec::new(), Vec::with_capacity(seqs.len()), Vec::new(), false);
+        let (mut ended, mut left, mut dead, mut frees) =
+            (Vec::new(), Vec::with_capacity(seqs.len()), Vec::new(), false);
         let topic = self.change_queue(id, |queue, topic| {
             for seq in seqs {
                 if *seq >= topic.log.next {
@@ -23,6 +24,14 @@ impl State {
                     dead.push(*seq);
                 } else if queue.wants(*seq) {
                     left.push(*seq);
+                }
+                match reason {
+                    Reason::Received => {
+                        queue.counters.delivered += 1;
+                        queue.counters.acked += 1;
+                    }
+                    Reason::Acked => queue.counters.acked += 1,
+                    _ => queue.counters.dropped += 1,
                 }
                 if reason == Reason::Deleted && *seq >= queue.cursor() {
                     queue.skip(*seq);
@@ -65,6 +74,7 @@ impl State {
                 if item.seq >= topic.log.next {
                     return Err(Inconsistent("a lease of a message that never was"));
                 }
+                queue.counters.delivered += 1;
                 ended.extend(queue.lease(item, deadline).map(|held| (held.deadline, id, item.seq)));
             }
             Ok(())
@@ -97,6 +107,7 @@ impl State {
                     first_failed: held.first_failed.or(cause.is_failure().then_some(now)),
                 });
                 let Some(held) = held else { continue };
+                queue.counters.failed += u64::from(cause.is_failure());
                 ended.push((held.deadline, id, *seq));
                 retries.extend(retry_at.map(|at| (at, id, *seq)));
             }
@@ -123,6 +134,8 @@ impl State {
         let (topic, ended) = self.change_queue(id, |queue, _| {
             let ended = seqs.iter().filter_map(|seq| {
                 let held = queue.bury(*seq, now, cause, Arc::clone(&reason))?;
+                queue.counters.dead_lettered += 1;
+                queue.counters.failed += u64::from(cause != DeadCause::Rejected);
                 Some((held.deadline, id, *seq))
             });
             let ended: Vec<_> = ended.collect();
@@ -136,12 +149,15 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn revive(&mut self, id: QueueId, seqs: &[Seq]) -> Result<()> {
-        let (topic, are_dead) =
-            self.change_queue(id, |queue, _| (queue.topic, seqs.iter().all(|seq| queue.revive(*seq))))?;
+    pub(super) fn revive(&mut self, id: QueueId, pace: Option<Pace>, seqs: &[Seq]) -> Result<()> {
+        let retries: Vec<_> = (0..).zip(seqs).map(|(before, seq)| (*seq, pace.map(|pace| pace.at(before)))).collect();
+        let (topic, are_dead) = self.change_queue(id, |queue, _| {
+            (queue.topic, retries.iter().all(|(seq, retry_at)| queue.revive(*seq, *retry_at)))
+        })?;
         if !are_dead {
             return Err(Inconsistent("a dead letter that is none comes back"));
         }
+        self.retries.extend(retries.iter().filter_map(|(seq, retry_at)| Some(((*retry_at)?, id, *seq))));
         let bytes = self.sizes_of(topic, seqs);
         self.change_bytes(id, |queue| queue.bytes += bytes);
         self.stir(id);

@@ -128,8 +128,7 @@ impl State {
     pub(super) fn let_go_of_unwanted(&mut self, id: TopicId) {
         let Some(topic) = self.topic(id) else { return };
         let wanted = self.wanted(topic);
-        let unwanted: Vec<Seq> =
-            topic.log.iter().map(|(seq, _)| seq).filter(|seq| !wanted.has_visible(*seq)).collect();
+        let unwanted: Vec<Seq> = topic.log.iter().map(|(seq, _)| seq).filter(|seq| !wanted.has_visible(*seq)).collect();
         for seq in unwanted {
             self.leave(id, seq);
         }
