@@ -7,7 +7,7 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let descriptors = protox::compile(["proto/message.proto"], ["proto"])?;
+    let descriptors = protox::compile(["proto/message.proto", "proto/campanile/v1/broker.proto"], ["proto"])?;
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
