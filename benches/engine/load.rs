@@ -122,7 +122,14 @@ pub(crate) async fn receive_from(
     max_messages: usize,
     mode: AckMode,
 ) -> Result<Vec<Delivery>> {
-    let receive = Receive { queue: name(queue), service: None, max_messages, wait: Duration::ZERO, mode };
+    let receive = Receive {
+        queue: name(queue),
+        service: None,
+        max_messages,
+        max_bytes: Receive::BYTES_MAX,
+        wait: Duration::ZERO,
+        mode,
+    };
     Ok(engine.receive(receive).await?)
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::engine::EngineError;
+use crate::{engine::EngineError, model::MessageId};
 
 /// Why a request was not carried out. Each transport maps it in one exhaustive `match`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +61,15 @@ pub enum BrokerError {
         /// Which bound.
         what: &'static str,
     },
+    /// Nobody answered a request in time. It was published.
+    #[error("nobody has answered message {message} in time; it was published")]
+    NoReply {
+        /// The message that was published.
+        message: MessageId,
+    },
+    /// The broker was not started in dev mode. Nothing was done.
+    #[error("the clock can only be moved in dev mode: start the broker with --dev")]
+    NotInDevMode,
     /// Another instance is the active one. Nothing was done.
     #[error("this instance is a standby")]
     NotActive,
@@ -90,6 +99,17 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// The same, said of the entry at `at` of a list.
+    #[must_use]
+    pub fn at(self, list: &str, at: usize) -> Self {
+        match self {
+            Self::InvalidArgument { field, problem } => {
+                Self::InvalidArgument { field: format!("{list}[{at}].{field}").into(), problem }
+            }
+            other => other,
+        }
+    }
+
     /// A field with something wrong with it.
     pub fn invalid(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
         Self::InvalidArgument { field: field.into(), problem: problem.into() }

@@ -2,64 +2,59 @@
 //!
 //! Not here: HTTP, protobuf, storage. Invariant: whatever reaches the engine is within the limits of
 //! [`Limits`], and an instance that is not the active one refuses before it does anything.
+//!
+//! | file | what |
+//! |---|---|
+//! | `commands` | what is asked for |
+//! | `messages` | publish, receive, settle, subscribe |
+//! | `feed` | a stream of deliveries, bounded by credit |
+//! | `requests` | publish and wait for the reply |
+//! | `admin`, `looks` | topics, queues, services; messages, stories, explanations |
+//! | `consumers` | who has asked for messages lately |
 
+mod admin;
+mod commands;
+mod consumers;
 mod error;
+mod feed;
 mod limits;
+mod looks;
+mod messages;
+mod paging;
+mod requests;
 
-use std::sync::{Arc, RwLock};
-
-pub use crate::engine::{Published, Registered, Settled};
-pub use error::BrokerError;
-pub use limits::Limits;
-use tracing::debug;
-use uuid::Uuid;
-
-use crate::{
-    engine::{Engine, Receive as EngineReceive},
-    model::{Delivery, Draft, Name},
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
 };
 
-/// Asks for the queues of a service.
-#[derive(Debug, Clone)]
-pub struct Register {
-    /// The service; its inbox is the queue of this name.
-    pub service: Name,
-    /// The topics that it wants a queue of its own on.
-    pub topics: Vec<Name>,
-}
+use tokio::sync::watch;
+use uuid::Uuid;
 
-/// Asks for messages to be stored, all or none.
-#[derive(Debug, Clone)]
-pub struct Publish {
-    /// The topic; one that does not exist yet comes into being.
-    pub topic: Name,
-    /// The messages, in order.
-    pub drafts: Vec<Draft>,
-}
-
-/// Asks for the next messages of a queue.
-#[derive(Debug, Clone)]
-pub struct Receive {
-    /// A queue or a topic; one that does not exist yet comes into being.
-    pub queue: Name,
-    /// The service whose queue on the topic `queue` is meant.
-    pub service: Option<Name>,
-    /// Most messages to hand out.
-    pub max_messages: i64,
-    /// How long to wait for the first one, in seconds.
-    pub wait_seconds: f64,
-    /// How long the consumer may take to ack, in seconds; `None` acks at once.
-    pub ack_deadline_seconds: Option<f64>,
-}
-
-/// Settles deliveries of one queue.
-#[derive(Debug, Clone)]
-pub struct Ack {
-    /// The queue they came from.
-    pub queue: Name,
-    /// Their ack ids, as they were handed out.
-    pub ack_ids: Vec<String>,
-}
+pub use self::{
+    admin::{Listing, Put, Queue},
+    commands::{
+        AckWhen, Browse, Credit, List, Page, Publish, PutSubscription, Receive, Redrive, Register, Request, Settle,
+        SettleAll, Subscribe,
+    },
+    consumers::{Consumer, ConsumerKind},
+    error::BrokerError,
+    feed::{Feed, Standing},
+    limits::Limits,
+    looks::{Explanation, Obstacle},
+    messages::Hold,
+    requests::Reply,
+};
+use self::{consumers::Consumers, feed::Owners, requests::Requests};
+pub use crate::engine::{
+    Browsed, Counters, DeadCause, Event, EventKind, HeldKey, MessageState, Nack, NackOutcome,
+    Obstacle as QueueObstacle, Published, QueueView, Reason, Registered, ReturnCause, ServiceView, Settled, SettledAll,
+    Settlement, StateFilter, Story, TopicView,
+};
+use crate::{
+    engine::Engine,
+    model::{Draft, Timestamp},
+};
 
 /// Whether the broker takes publishes, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +83,13 @@ pub struct Broker {
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    is_dev: bool,
     role: RwLock<Role>,
+    /// Tells streams and requests that wait.
+    draining: watch::Sender<bool>,
+    consumers: Consumers,
+    owners: Owners,
+    requests: Requests,
 }
 
 #[derive(Debug, Clone)]
@@ -102,7 +103,26 @@ impl Broker {
     /// A broker that refuses everything as [`BrokerError::NotActive`] until it is activated.
     #[must_use]
     pub fn standby(limits: Limits) -> Self {
-        Self { shared: Arc::new(Shared { limits, role: RwLock::new(Role::Standby) }) }
+        Self::new(limits, false)
+    }
+
+    /// The same in dev mode: its clock can be moved.
+    #[must_use]
+    pub fn standby_in_dev_mode(limits: Limits) -> Self {
+        Self::new(limits, true)
+    }
+
+    fn new(limits: Limits, is_dev: bool) -> Self {
+        let shared = Shared {
+            limits,
+            is_dev,
+            role: RwLock::new(Role::Standby),
+            draining: watch::Sender::new(false),
+            consumers: Consumers::default(),
+            owners: Owners::default(),
+            requests: Requests::default(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// From here on requests go to `engine`.
@@ -110,9 +130,10 @@ impl Broker {
         self.set_role(Role::Active(engine));
     }
 
-    /// From here on requests are refused as [`BrokerError::Draining`]; those under way are finished.
+    /// From here on requests are refused as [`BrokerError::Draining`]; those under way are finished, and streams end.
     pub fn drain(&self) {
         self.set_role(Role::Draining);
+        self.shared.draining.send_replace(true);
     }
 
     /// Whether this instance is the active one.
@@ -139,70 +160,28 @@ impl Broker {
         }
     }
 
-    /// Declares a service: its inbox, and its queue on each topic. Doing it again changes nothing.
+    /// Moves the clock of the store ahead; what it shows then.
     ///
     /// # Errors
-    /// [`BrokerError`]; all queues are declared or none.
-    pub async fn register(&self, request: Register) -> Result<Registered, BrokerError> {
-        let Register { service, topics } = request;
-        self.shared.limits.check_topics(&topics)?;
-        Ok(self.engine()?.register(service, topics).await?)
-    }
-
-    /// Stores messages.
-    ///
-    /// # Errors
-    /// [`BrokerError`]; all messages are stored or none, unless it is [`BrokerError::OutcomeUnknown`].
-    pub async fn publish(&self, request: Publish) -> Result<Published, BrokerError> {
-        let Publish { topic, drafts } = request;
-        self.shared.limits.check_drafts(&drafts)?;
-        let published = self.engine()?.publish(topic.clone(), drafts).await?;
-        for message in &published.messages {
-            debug!(
-                %topic, message_id = %message.id, duplicate = message.duplicate,
-                "Message published to queue '{topic}' with custom durable broker (fair dispatch via FIFO)"
-            );
+    /// [`BrokerError::NotInDevMode`]; or [`BrokerError::InvalidArgument`]: no time, or more than 366 days.
+    pub fn advance_clock(&self, by: Duration) -> Result<Timestamp, BrokerError> {
+        if !self.shared.is_dev {
+            return Err(BrokerError::NotInDevMode);
         }
-        Ok(published)
-    }
-
-    /// Hands out the next messages of a queue.
-    ///
-    /// # Errors
-    /// [`BrokerError`]. An empty queue is none: the answer is empty after the wait.
-    ///
-    /// # Cancel safety
-    /// A message that was acked as it was handed out is gone when the future is dropped after that; a leased one
-    /// comes back at its deadline.
-    pub async fn receive(&self, request: Receive) -> Result<Vec<Delivery>, BrokerError> {
-        let receive: EngineReceive = self.shared.limits.check_receive(request)?;
-        let queue = receive.queue.clone();
-        let deliveries = self.engine()?.receive(receive).await?;
-        for delivery in &deliveries {
-            debug!(
-                %queue, message_id = %delivery.message.id, delivery_attempt = delivery.attempt.0,
-                "Message consumed from queue '{queue}' (custom broker, FIFO fair dispatch)"
-            );
+        if by.is_zero() || by > Draft::DELAY_MAX {
+            let problem =
+                format!("is {}; it must be more than 0, and at most {}", by.as_secs_f64(), Draft::DELAY_MAX.as_secs());
+            return Err(BrokerError::invalid("by_seconds", problem));
         }
-        Ok(deliveries)
-    }
-
-    /// Acks leased deliveries; answers each on its own, in order.
-    ///
-    /// # Errors
-    /// [`BrokerError`] when none could be looked at.
-    pub async fn ack(&self, request: Ack) -> Result<Vec<Settled>, BrokerError> {
         let engine = self.engine()?;
-        let ids = self.shared.limits.check_ack(&request, &engine.ack_key())?;
-        Ok(engine.ack(request.queue, ids).await?)
+        engine.advance_clock(by);
+        Ok(engine.clock().now())
     }
 
-    /// An ack id as the text that a consumer is given.
-    ///
-    /// # Errors
-    /// [`BrokerError::NotActive`] when the instance has stopped being active meanwhile.
-    pub fn seal(&self, id: crate::model::AckId) -> Result<String, BrokerError> {
-        Ok(self.engine()?.ack_key().seal(id))
+    /// What requests are checked against.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
     }
 
     fn engine(&self) -> Result<Engine, BrokerError> {

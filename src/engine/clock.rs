@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::model::Timestamp;
 
 /// Where the engine reads the time. Clones show the same time.
@@ -16,13 +18,14 @@ pub struct Clock {
     /// What a clock that stands still shows before it is moved; `None` for one that goes with the system's.
     stands_at: Option<Timestamp>,
     ahead_ms: Arc<AtomicU64>,
+    moves: Arc<watch::Sender<()>>,
 }
 
 impl Clock {
     /// A clock that stands still until it is moved.
     #[must_use]
     pub fn standing_at(moment: Timestamp) -> Self {
-        Self { stands_at: Some(moment), ahead_ms: Arc::default() }
+        Self { stands_at: Some(moment), ..Self::default() }
     }
 
     /// Now.
@@ -33,11 +36,18 @@ impl Clock {
             .after(Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed)))
     }
 
+    /// Changes whenever the clock is moved.
+    #[must_use]
+    pub fn moves(&self) -> watch::Receiver<()> {
+        self.moves.subscribe()
+    }
+
     /// Moves the clock ahead; see [`Engine::advance_clock`](super::Engine::advance_clock), which also wakes the engine.
     pub(super) fn advance(&self, by: Duration) {
         let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         let add = |ahead: u64| Some(ahead.saturating_add(ms));
         // The closure always answers Some, so the update cannot fail.
         let _ = self.ahead_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        self.moves.send_replace(());
     }
 }

@@ -29,11 +29,11 @@ use super::{
     request::{Answer, Fate, Request, Verb},
     space::Space,
     state::State,
-    verbs::{Fill, Next, Received, Step, next_event},
+    verbs::{Fill, Next, Received, Step, Wanted, next_event},
     views::{History, View},
     waiters::{Waiter, Waiters},
 };
-use crate::model::{Delivery, QueueId, Timestamp};
+use crate::model::{AckId, Delivery, QueueId, Timestamp};
 
 /// How long nothing is appended before the journal is told so.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
@@ -65,8 +65,8 @@ pub(super) struct Committer {
     history: History,
     /// Publishes that wait until a checkpoint has been written. Bounded by the room of the inbox, which they keep.
     held_back: VecDeque<Request>,
-    /// Messages that were leased for a client who has gone: they go back in the next frame.
-    unclaimed: Vec<Delivery>,
+    /// Leases of clients who have gone: the messages go back in the next frame.
+    unclaimed: Vec<AckId>,
 }
 
 impl Committer {
@@ -104,7 +104,8 @@ impl Committer {
         let mut requests = Vec::new();
         let mut last_append = Some(Instant::now());
         loop {
-            let look = inbox.take(&mut requests, self.wait(last_append));
+            let at_most = self.wait(last_append);
+            let look = inbox.take(&mut requests, &mut self.unclaimed, at_most);
             if look == Look::Closed {
                 break;
             }
@@ -272,8 +273,9 @@ impl Committer {
             Ok(queue) => queue,
             Err(refusal) => return self.answers.push(Answer::deliveries(reply, Err(refusal))),
         };
-        let Receive { max_messages, mode, wait, .. } = *receive;
-        let waiter = Waiter { is_patient: !wait.is_zero(), max_messages, mode, reads: 0, reply };
+        let Receive { max_messages, max_bytes, mode, wait, .. } = *receive;
+        let wanted = Wanted { messages_max: max_messages, bytes_max: max_bytes, mode };
+        let waiter = Waiter { is_patient: !wait.is_zero(), wanted, reads: 0, reply };
         // Behind those who came before, when it is the disk that they wait for.
         let is_behind = self.waiters.is_awaited(queue) && self.is_ready(queue);
         let waiter = if is_behind { Some(waiter) } else { self.serve(now, queue, waiter) };
@@ -288,17 +290,18 @@ impl Committer {
 
     /// Answers the waiter, or gives it back if it has to wait.
     fn serve(&mut self, now: Timestamp, queue: QueueId, waiter: Waiter) -> Option<Waiter> {
-        let Waiter { mut max_messages, mode, reads, .. } = waiter;
+        let Waiter { mut wanted, reads, .. } = waiter;
         let fill = if reads < READS_MAX { Fill::Whole } else { Fill::Some };
-        if let AckMode::Lease(_) = mode {
-            max_messages = max_messages.min(self.options.limits.leases_max.saturating_sub(self.state.deadlines.len()));
+        if wanted.mode != AckMode::AtOnce {
+            let room = self.options.limits.leases_max.saturating_sub(self.state.deadlines.len());
+            wanted.messages_max = wanted.messages_max.min(room);
         }
-        if max_messages == 0 {
+        if wanted.messages_max == 0 {
             let what = "as many messages are under a lease as may be; ack some, or retry later";
             self.answers.push(Answer::deliveries(waiter.reply, Err(EngineError::Full { what })));
             return None;
         }
-        let Received { deliveries, next, is_further } = self.step(now).receive(queue, max_messages, mode, fill);
+        let Received { deliveries, next, is_further } = self.step(now).receive(queue, wanted, fill);
         let answer = match next {
             Next::Missing(blocks) if deliveries.is_empty() => {
                 let count = if fill == Fill::Whole { blocks.len() } else { 1 };
@@ -355,7 +358,7 @@ impl Committer {
         for answer in self.answers.drain(..) {
             // What was acked as it was handed out is done with, whoever got it.
             let unclaimed = answer.give(Fate::Durable);
-            self.unclaimed.extend(unclaimed.into_iter().filter(|delivery| delivery.lease.is_some()));
+            self.unclaimed.extend(unclaimed.into_iter().filter_map(|delivery| Some(delivery.lease?.ack_id)));
         }
         Ok(())
     }
@@ -406,7 +409,7 @@ impl Drop for EndOfThread<'_> {
         }
         self.inbox.close();
         let mut left = Vec::new();
-        self.inbox.take(&mut left, Some(Duration::ZERO));
+        self.inbox.take(&mut left, &mut Vec::new(), Some(Duration::ZERO));
         left.into_iter().for_each(|request| request.verb.refuse(EngineError::Stopped));
     }
 }

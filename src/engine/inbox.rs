@@ -16,6 +16,7 @@ use super::{
     request::{Request, Verb},
     sync::{Condvar, Mutex, MutexGuard},
 };
+use crate::model::AckId;
 
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -34,6 +35,8 @@ const PLACES: usize = 16_384;
 #[derive(Debug, Default)]
 struct Waiting {
     requests: Vec<Request>,
+    /// Leases that nobody wants. Each lease comes here once at most, so they are no more than there may be leases.
+    unclaimed: Vec<AckId>,
     is_closed: bool,
     is_woken: bool,
 }
@@ -76,6 +79,12 @@ impl Inbox {
         Ok(())
     }
 
+    /// Lets go of leases whose client has gone. Never waits for room.
+    pub(super) fn give_back(&self, unclaimed: impl IntoIterator<Item = AckId>) {
+        self.lock().unclaimed.extend(unclaimed);
+        self.arrived.notify_one();
+    }
+
     /// Makes the commit thread look at the clock.
     pub(super) fn wake(&self) {
         self.lock().is_woken = true;
@@ -90,10 +99,11 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Moves all requests into `taken`, which is empty; waits for the first one, for a wake-up, or for `at_most`.
-    pub(super) fn take(&self, taken: &mut Vec<Request>, at_most: Option<Duration>) -> Look {
+    /// Moves all requests into `taken`, which is empty, and adds to `unclaimed`; waits for the first one of either, for a
+    /// wake-up, or for `at_most`.
+    pub(super) fn take(&self, taken: &mut Vec<Request>, unclaimed: &mut Vec<AckId>, at_most: Option<Duration>) -> Look {
         let mut waiting = self.lock();
-        let is_idle = |w: &mut Waiting| w.requests.is_empty() && !w.is_closed && !w.is_woken;
+        let is_idle = |w: &mut Waiting| w.requests.is_empty() && w.unclaimed.is_empty() && !w.is_closed && !w.is_woken;
         waiting = match at_most {
             Some(Duration::ZERO) => waiting,
             Some(time) => {
@@ -104,6 +114,7 @@ impl Inbox {
         };
         waiting.is_woken = false;
         std::mem::swap(&mut waiting.requests, taken);
+        unclaimed.append(&mut waiting.unclaimed);
         if waiting.is_closed && taken.is_empty() { Look::Closed } else { Look::Open }
     }
 

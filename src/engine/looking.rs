@@ -19,6 +19,10 @@ use crate::model::{Message, MessageId, Name};
 /// How often something is looked for again that was moved meanwhile.
 const TRIES_MAX: usize = 5;
 
+/// With how many bytes of messages an answer is long enough: with one more of the default size it is less than the 4 MiB
+/// that a gRPC client takes unless told otherwise, if messages are not large.
+const READ_BYTES_MAX: usize = 2 << 20;
+
 /// Messages were moved on while they were looked for.
 struct Moved;
 
@@ -96,6 +100,8 @@ impl Engine {
             let Outline { topic, messages, next } = self.look(move |view| view.browse(&browse)).await?;
             let sources = messages.iter().map(|located| located.source.clone()).collect();
             let Ok(read) = self.read(topic, sources).await? else { continue };
+            // Fewer were read if they are large.
+            let next = messages.get(read.len()).and(messages[..read.len()].last()).map(|last| last.seq).or(next);
             let browsed =
                 |(located, message): (Located, _)| Browsed { seq: located.seq, message, state: located.state };
             return Ok(Page { messages: messages.into_iter().zip(read).map(browsed).collect(), next });
@@ -219,7 +225,8 @@ impl Engine {
         tokio::task::spawn_blocking(search).await.unwrap_or(Err(EngineError::Stopped))
     }
 
-    /// Reads messages of a topic, each block once; `None` for one that is damaged.
+    /// Reads messages of a topic, each block once; `None` for one that is damaged. Ends behind the one with which they
+    /// have [`READ_BYTES_MAX`].
     async fn read(
         &self,
         topic: Name,
@@ -228,8 +235,13 @@ impl Engine {
         let (disk, data_dir) = (Arc::clone(&self.shared.options.disk), self.shared.options.data_dir.clone());
         let read = move || {
             let mut blocks: HashMap<_, LoadedBlock> = HashMap::new();
-            let mut messages = Vec::with_capacity(sources.len());
+            let mut messages: Vec<Option<Arc<Message>>> = Vec::with_capacity(sources.len());
+            let mut bytes = 0;
             for source in sources {
+                bytes += messages.last().and_then(Option::as_ref).map_or(0, |message| message.bytes());
+                if bytes >= READ_BYTES_MAX {
+                    break;
+                }
                 let (block, at) = match source {
                     Source::Here(message) => {
                         messages.push(Some(message));

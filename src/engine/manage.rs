@@ -32,6 +32,13 @@ pub enum Manage {
         /// Where it does not say anything.
         base: Base,
     },
+    /// Declares the queue that a consumer means, as its receive would.
+    DeclareQueue {
+        /// A queue or a topic.
+        queue: Name,
+        /// The service whose queue on the topic is meant.
+        service: Option<Name>,
+    },
     /// Gives a queue another policy. The own queue of a topic that exists comes into being for that.
     SetQueuePolicy {
         /// The queue.

@@ -227,9 +227,19 @@ impl Engine {
     ///
     /// # Cancel safety
     /// A dropped receive that still waits takes nothing. One that is dropped while its messages become durable has
-    /// taken them: acked at once they are gone, leased they come back at their deadline.
+    /// taken them: acked at once they are gone, leased they go back at once, and those deliveries do not count.
     pub async fn receive(&self, receive: Receive) -> Result<Vec<Delivery>, EngineError> {
-        self.ask(|reply| Verb::Receive { receive, reply }).await
+        let (reply, answer) = oneshot::channel();
+        self.shared.inbox.put(Verb::Receive { receive, reply }).await?;
+        let mut claim = Claim { inbox: &self.shared.inbox, answer };
+        // As in `ask`.
+        (&mut claim.answer).await.unwrap_or(Err(EngineError::OutcomeUnknown))
+    }
+
+    /// Lets go of leases whose client has gone: those of them that still stand end, and the deliveries do not count.
+    /// Neither waits nor fails; it is not durable when it returns.
+    pub fn give_back(&self, leases: impl IntoIterator<Item = AckId>) {
+        self.shared.inbox.give_back(leases);
     }
 
     /// Acks deliveries of a queue, each on its own; `None` stands for an ack id that could not be read.
@@ -278,6 +288,12 @@ impl Engine {
     /// [`EngineError`].
     pub async fn statistics(&self) -> Result<Statistics, EngineError> {
         self.ask(|reply| Verb::Statistics { reply }).await
+    }
+
+    /// The engine's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.options.clock
     }
 
     /// Moves the engine's clock ahead, for tests.
@@ -363,6 +379,21 @@ impl Engine {
         self.shared.inbox.put(verb(reply)).await?;
         // The thread ended without an answer only if it panicked: what it was doing is not known.
         answer.await.unwrap_or(Err(EngineError::OutcomeUnknown))
+    }
+}
+
+/// An answer that is waited for. Dropped before it is taken, what it hands out goes back.
+struct Claim<'a> {
+    inbox: &'a Inbox,
+    answer: oneshot::Receiver<Result<Vec<Delivery>, EngineError>>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(Ok(deliveries)) = self.answer.try_recv() {
+            self.inbox.give_back(deliveries.into_iter().filter_map(|delivery| Some(delivery.lease?.ack_id)));
+        }
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Receive {
     pub service: Option<Name>,
     /// Most messages, at least 1.
     pub max_messages: usize,
+    /// Most bytes of messages ([`Message::bytes`](crate::model::Message::bytes)), unless the first message alone has more; never more than [`Receive::BYTES_MAX`].
+    pub max_bytes: usize,
     /// How long to wait for the first one.
     pub wait: Duration,
     /// When the messages count as done.
@@ -61,6 +63,13 @@ pub enum AckMode {
     AtOnce,
     /// When it is acked within that time; otherwise it goes back to its queue.
     Lease(Duration),
+    /// The same, with the ack deadline that the queue's policy says.
+    LeaseByPolicy,
+}
+
+impl Receive {
+    /// Most bytes of one answer, unless its first message alone has more: 16 MiB, the largest payload there is.
+    pub const BYTES_MAX: usize = 16 << 20;
 }
 
 /// What is to become of a delivery.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 
-use super::{AckMode, EngineError};
+use super::{EngineError, verbs::Wanted};
 use crate::model::{Delivery, QueueId, Timestamp};
 
 /// A receive that found its queue empty, or its next message not in memory.
@@ -14,8 +14,7 @@ pub(super) struct Waiter {
     pub(super) is_patient: bool,
     /// How often blocks have been read for it.
     pub(super) reads: u8,
-    pub(super) max_messages: usize,
-    pub(super) mode: AckMode,
+    pub(super) wanted: Wanted,
     pub(super) reply: oneshot::Sender<Result<Vec<Delivery>, EngineError>>,
 }
 
@@ -144,10 +143,12 @@ impl Waiters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::AckMode;
 
     fn waiter() -> (Waiter, oneshot::Receiver<Result<Vec<Delivery>, EngineError>>) {
         let (reply, answer) = oneshot::channel();
-        (Waiter { is_patient: true, reads: 0, max_messages: 1, mode: AckMode::AtOnce, reply }, answer)
+        let wanted = Wanted { messages_max: 1, bytes_max: usize::MAX, mode: AckMode::AtOnce };
+        (Waiter { is_patient: true, reads: 0, wanted, reply }, answer)
     }
 
     #[test]
@@ -156,11 +157,11 @@ mod tests {
         let queue = QueueId(1);
         let (first, gone) = waiter();
         let (mut second, _there) = waiter();
-        second.max_messages = 2;
+        second.wanted.messages_max = 2;
         waiters.add(queue, Timestamp::from_millis(50), first);
         waiters.add(queue, Timestamp::from_millis(60), second);
         drop(gone);
-        assert_eq!(waiters.first(queue).map(|(_, w)| w.max_messages), Some(2));
+        assert_eq!(waiters.first(queue).map(|(_, w)| w.wanted.messages_max), Some(2));
         assert!(waiters.first(queue).is_none());
         assert!(!waiters.is_awaited(queue));
     }

@@ -81,7 +81,7 @@ fn publish_of(metadata: &MetadataMap, request: SendMessageRequest) -> Result<Pub
 
 fn receive_of(request: &ReceiveMessageRequest) -> Result<Receive, BrokerError> {
     let queue = name_of("topic", &request.topic)?;
-    Ok(Receive { queue, service: None, max_messages: 1, wait_seconds: 0.0, ack_deadline_seconds: None })
+    Ok(Receive::now(queue))
 }
 
 fn name_of(field: &'static str, text: &str) -> Result<Name, BrokerError> {

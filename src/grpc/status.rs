@@ -15,6 +15,8 @@ const CODE: &str = "campanile-code";
 /// Names the refusal when nothing at all was done, so that the call may go to another instance.
 const REFUSAL: &str = "campanile-refusal";
 
+/// The code of a request that nobody has answered, which says nothing about the broker.
+const UNANSWERED: &str = "deadline_exceeded";
 /// What gRPC clients with a retry policy go by.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
@@ -35,11 +37,13 @@ enum Kind {
     Full,
     /// The call may or may not have been carried out.
     Unknown,
+    /// The call was carried out, and nobody has answered the message that it published.
+    Unanswered,
 }
 
 fn outcome_of(error: &BrokerError) -> (Code, &'static str, Kind) {
     use BrokerError as E;
-    use Kind::{Full, Refused, Request, Unknown};
+    use Kind::{Full, Refused, Request, Unanswered, Unknown};
     // The same order as in the REST mapping, line by line.
     match error {
         E::InvalidArgument { .. } => (Code::InvalidArgument, "invalid_argument", Request),
@@ -50,6 +54,8 @@ fn outcome_of(error: &BrokerError) -> (Code, &'static str, Kind) {
         E::StaleAck { .. } => (Code::FailedPrecondition, "stale_ack", Request),
         E::DedupMismatch { .. } => (Code::FailedPrecondition, "dedup_mismatch", Request),
         E::Overloaded { .. } => (Code::Unavailable, "overloaded", Refused),
+        E::NoReply { .. } => (Code::DeadlineExceeded, UNANSWERED, Unanswered),
+        E::NotInDevMode => (Code::FailedPrecondition, "not_in_dev_mode", Request),
         E::NotActive => (Code::Unavailable, "not_active", Refused),
         E::Draining => (Code::Unavailable, "draining", Refused),
         E::OutcomeUnknown => (Code::Unavailable, "outcome_unknown", Unknown),
@@ -70,7 +76,7 @@ pub(super) fn status_of(error: &BrokerError) -> Status {
             metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_REFUSED));
         }
         Kind::Full => drop(metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_REFUSED))),
-        Kind::Unknown => {
+        Kind::Unknown | Kind::Unanswered => {
             metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_NEVER));
         }
     }
@@ -84,7 +90,7 @@ pub(super) fn status_of(error: &BrokerError) -> Status {
 pub(super) fn error_message_of(error: &BrokerError) -> Result<String, Status> {
     match outcome_of(error) {
         (_, code, Kind::Request) => Ok(format!("{code}: {error}")),
-        (_, _, Kind::Refused | Kind::Full | Kind::Unknown) => Err(status_of(error)),
+        (_, _, Kind::Refused | Kind::Full | Kind::Unknown | Kind::Unanswered) => Err(status_of(error)),
     }
 }
 
@@ -92,7 +98,8 @@ pub(super) fn error_message_of(error: &BrokerError) -> Result<String, Status> {
 pub(super) fn mark(response: &mut Response) {
     let headers = response.headers();
     let is_for_now = headers.get(PUSHBACK).is_some_and(|pushback| pushback != PUSHBACK_NEVER);
-    if headers.contains_key(REFUSAL) || is_for_now {
+    let is_unanswered = headers.get(CODE).is_some_and(|code| code == UNANSWERED);
+    if headers.contains_key(REFUSAL) || is_for_now || is_unanswered {
         response.extensions_mut().insert(Verdict::Ignore);
     } else if !headers.contains_key(CODE) {
         mark_unread(response);

@@ -69,6 +69,20 @@ pub struct Message {
     pub expires_at: Option<Timestamp>,
 }
 
+impl Message {
+    /// How many bytes it has on its way to a consumer, within a few per cent: the payload, what travels beside it, and 200
+    /// for ids, times and the syntax of the answer.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const ANSWER_BYTES: usize = 200;
+        let p = &self.properties;
+        let texts = [&p.content_type, &p.ordering_key, &p.reply_to, &p.correlation_id, &p.traceparent, &p.tracestate];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let attributes: usize = p.attributes.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        self.payload.len() + texts + attributes + self.topic.as_str().len() + ANSWER_BYTES
+    }
+}
+
 /// A draft over one of the limits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]

@@ -14,7 +14,7 @@ use super::{
     fields::Fields,
     router::{Calls, LIST_BODY_BYTES_MAX, queue_of},
 };
-use crate::broker::{Ack, Settled};
+use crate::broker::{Settle, Settled, Settlement};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -36,7 +36,13 @@ pub(super) async fn ack(
     let queue = queue_of(path)?;
     let body = body::read(&headers, body, LIST_BODY_BYTES_MAX).await?;
     let ack_ids = Fields::parse(&body, &["ack_ids"])?.required_texts("ack_ids")?;
-    let outcomes = calls.broker.ack(Ack { queue, ack_ids: ack_ids.clone() }).await?;
+    let outcomes = calls
+        .broker
+        .settle(Settle {
+            queue: Some(queue),
+            settlements: ack_ids.iter().map(|id| (id.clone(), Settlement::Ack)).collect(),
+        })
+        .await?;
     let pairs = ack_ids.iter().zip(&outcomes);
     let results = pairs.map(|(ack_id, outcome)| Entry { ack_id, code: code_of(*outcome) }).collect();
     Ok(answer::plain(&Answer { results }))

@@ -12,7 +12,7 @@ use super::{
     query::Query,
     router::{Calls, queue_of},
 };
-use crate::broker::{BrokerError, Receive};
+use crate::broker::{AckWhen, BrokerError, Receive};
 
 /// What a message takes beside its payload, as a guess.
 const FIELDS_BYTES: usize = 256;
@@ -42,10 +42,10 @@ fn request_of(path: Result<Path<String>, PathRejection>, uri: &Uri) -> Result<Re
     let queue = queue_of(path)?;
     let query = Query::parse(uri)?;
     Ok(Receive {
-        queue,
         service: query.name("service")?,
         max_messages: query.number("max_messages", "a whole number")?.unwrap_or(1),
         wait_seconds: query.number("wait_seconds", "a number of seconds")?.unwrap_or(0.0),
-        ack_deadline_seconds: query.number("ack_deadline_seconds", "a number of seconds")?,
+        ack: AckWhen::of(query.number("ack_deadline_seconds", "a number of seconds")?),
+        ..Receive::now(queue)
     })
 }

@@ -36,6 +36,8 @@ enum Progress {
     Begun,
     /// It was looked at, and may be carried out when others have done something; no instance can do it before.
     Full,
+    /// It was carried out, and nobody has answered the message that it published.
+    Unanswered,
 }
 
 impl Problem {
@@ -65,7 +67,7 @@ impl Problem {
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
         use BrokerError as E;
-        use Progress::{Begun, Full, Refused};
+        use Progress::{Begun, Full, Refused, Unanswered};
         let detail = error.to_string();
         // The same order as in the gRPC mapping, line by line.
         let (status, code, field, progress) = match error {
@@ -79,6 +81,8 @@ impl From<BrokerError> for Problem {
                 (StatusCode::UNPROCESSABLE_ENTITY, "dedup_mismatch", Some("dedup_id".into()), Begun)
             }
             E::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", None, Refused),
+            E::NoReply { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", None, Unanswered),
+            E::NotInDevMode => (StatusCode::CONFLICT, "not_in_dev_mode", None, Begun),
             E::NotActive => (StatusCode::SERVICE_UNAVAILABLE, "not_active", None, Refused),
             E::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", None, Refused),
             E::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown", None, Begun),
@@ -123,7 +127,7 @@ impl IntoResponse for Problem {
         match self.progress {
             Progress::Refused => mark_refused(&mut response, self.code),
             // It says nothing about the broker.
-            Progress::Full => drop(response.extensions_mut().insert(Verdict::Ignore)),
+            Progress::Full | Progress::Unanswered => drop(response.extensions_mut().insert(Verdict::Ignore)),
             Progress::Begun => {}
         }
         response

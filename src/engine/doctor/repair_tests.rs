@@ -219,7 +219,8 @@ fn first_word(payload: &[u8]) -> String {
 
 async fn pop(engine: &Engine, queue: &str) -> Vec<String> {
     let (wait, mode) = (Duration::ZERO, AckMode::AtOnce);
-    let receive = Receive { queue: name(queue), service: None, max_messages: 100, wait, mode };
+    let receive =
+        Receive { queue: name(queue), service: None, max_messages: 100, max_bytes: Receive::BYTES_MAX, wait, mode };
     let deliveries = engine.receive(receive).await.expect("received");
     deliveries.iter().map(|delivery| first_word(&delivery.message.payload)).collect()
 }

@@ -51,8 +51,14 @@ impl Bench {
         let later = Draft { due: Due::After(Duration::from_secs(3600)), ..draft("later") };
         engine.publish(name("orders"), vec![later]).await.expect("stored");
         let mode = AckMode::Lease(Duration::from_secs(3600));
-        let receive =
-            Receive { queue: name("orders.billing"), service: None, max_messages: 2, wait: Duration::ZERO, mode };
+        let receive = Receive {
+            queue: name("orders.billing"),
+            service: None,
+            max_messages: 2,
+            max_bytes: Receive::BYTES_MAX,
+            wait: Duration::ZERO,
+            mode,
+        };
         assert_eq!(engine.receive(receive).await.expect("received").len(), 2);
         publish(&engine, "orders", &"y".repeat(3000)).await;
         engine.close().await;
@@ -336,7 +342,8 @@ async fn a_directory_in_use_is_told_and_read_beside_the_broker_without_false_ala
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             runtime.block_on(async {
                 let (queue, wait, mode) = (name("busy"), Duration::ZERO, AckMode::AtOnce);
-                let receive = Receive { queue, service: None, max_messages: 9, wait, mode };
+                let receive =
+                    Receive { queue, service: None, max_messages: 9, max_bytes: Receive::BYTES_MAX, wait, mode };
                 let mut count = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     // Not more and more: each look reads all of them.
@@ -483,7 +490,7 @@ async fn with_a_checkpoint() -> Bench {
     let engine = bench.open();
     publish(&engine, "quiet", "stays").await;
     let (queue, wait, mode) = (name("busy"), Duration::ZERO, AckMode::AtOnce);
-    let receive = Receive { queue, service: None, max_messages: 9, wait, mode };
+    let receive = Receive { queue, service: None, max_messages: 9, max_bytes: Receive::BYTES_MAX, wait, mode };
     for _ in 0..120 {
         publish(&engine, "busy", &"x".repeat(3000)).await;
         engine.receive(receive.clone()).await.expect("received");

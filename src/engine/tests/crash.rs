@@ -31,7 +31,7 @@ use crate::{
         reading::BlockCache,
         sealed::Sealed,
         state::State,
-        verbs::{Fill, Next, Publication, Received, Step},
+        verbs::{Fill, Next, Publication, Received, Step, Wanted},
         views::History,
     },
     model::{AckId, Due, Name, Overflow, Properties, QueueLimitsPatch, QueuePolicyPatch, Seq, Timestamp},
@@ -236,7 +236,7 @@ impl Run {
                 let mode = if choice == 5 { AckMode::AtOnce } else { AckMode::Lease(Duration::from_secs(30)) };
                 let queue = step.queue_for(&topic, None).expect("there is room for two topics");
                 let deliveries = loop {
-                    match step.receive(queue, 2, mode, Fill::Whole) {
+                    match step.receive(queue, Wanted { messages_max: 2, bytes_max: usize::MAX, mode }, Fill::Whole) {
                         Received { deliveries, next: Next::Missing(blocks), .. } if deliveries.is_empty() => {
                             blocks.iter().for_each(|block| contents::load(step.blocks, block, disk, Path::new(DIR)));
                         }

@@ -30,7 +30,7 @@ async fn publish(engine: &Engine, text: &str) -> Result<(), EngineError> {
 
 async fn pop_all(engine: &Engine) -> Vec<String> {
     let (queue, wait, mode) = (name("t"), Duration::ZERO, AckMode::AtOnce);
-    let receive = Receive { queue, service: None, max_messages: 99, wait, mode };
+    let receive = Receive { queue, service: None, max_messages: 99, max_bytes: Receive::BYTES_MAX, wait, mode };
     texts(&engine.receive(receive).await.expect("received"))
 }
 
@@ -68,8 +68,14 @@ async fn messages_of_a_failed_pop_are_not_shown_and_not_lost() {
     engine.close().await;
 
     let engine = over(&journal, NextAppend::UnknownLost);
-    let receive =
-        Receive { queue: name("t"), service: None, max_messages: 1, wait: Duration::ZERO, mode: AckMode::AtOnce };
+    let receive = Receive {
+        queue: name("t"),
+        service: None,
+        max_messages: 1,
+        max_bytes: Receive::BYTES_MAX,
+        wait: Duration::ZERO,
+        mode: AckMode::AtOnce,
+    };
     assert_eq!(engine.receive(receive).await.map(|d| texts(&d)), Err(EngineError::OutcomeUnknown));
     assert_eq!(pop_all(&over(&journal, NextAppend::Stored)).await, ["b"]);
 }
@@ -95,7 +101,14 @@ async fn another_engine_that_applies_the_same_frames_is_in_the_same_state() {
     }
     let receive = |max_messages, mode| {
         let (queue, wait) = (name("t"), Duration::ZERO);
-        engine.receive(Receive { queue, service: Some(name("s")), max_messages, wait, mode })
+        engine.receive(Receive {
+            queue,
+            service: Some(name("s")),
+            max_messages,
+            max_bytes: Receive::BYTES_MAX,
+            wait,
+            mode,
+        })
     };
     receive(2, AckMode::Lease(Duration::from_secs(10))).await.expect("leased");
     engine.advance_clock(Duration::from_secs(10));

@@ -36,7 +36,14 @@ fn number(delivery: &Delivery) -> usize {
 }
 
 async fn receive(engine: &Engine, mode: AckMode) -> Result<Option<Delivery>, EngineError> {
-    let receive = Receive { queue: name("t"), service: None, max_messages: 1, wait: Duration::ZERO, mode };
+    let receive = Receive {
+        queue: name("t"),
+        service: None,
+        max_messages: 1,
+        max_bytes: Receive::BYTES_MAX,
+        wait: Duration::ZERO,
+        mode,
+    };
     Ok(engine.receive(receive).await?.pop())
 }
 

@@ -340,6 +340,7 @@ async fn names_are_declared_only_if_they_may_be(mut bench: Bench) {
         service: service.map(name),
         max_messages: 1,
         wait: Duration::ZERO,
+        max_bytes: usize::MAX,
         mode: AckMode::AtOnce,
     };
     let refused = bench.engine().receive(receive("t", None)).await.map(drop);

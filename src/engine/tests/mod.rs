@@ -125,7 +125,8 @@ impl Bench {
     }
 
     async fn receive(&self, queue: &str, max: usize, wait: Duration, mode: AckMode) -> Vec<Delivery> {
-        let receive = Receive { queue: name(queue), service: None, max_messages: max, wait, mode };
+        let receive =
+            Receive { queue: name(queue), service: None, max_messages: max, max_bytes: Receive::BYTES_MAX, wait, mode };
         self.engine().receive(receive).await.expect("received")
     }
 

@@ -292,6 +292,7 @@ async fn delivered(engine: &Engine) -> Vec<(String, Vec<(String, u32)>)> {
             service: None,
             max_messages: 999,
             wait: Duration::ZERO,
+            max_bytes: usize::MAX,
             mode: AckMode::AtOnce,
         };
         let got = engine.receive(receive).await.expect("received");

@@ -66,6 +66,7 @@ async fn a_subscription_is_declared_by_receiving_as_a_service(bench: Bench) {
         service: Some(name("s")),
         max_messages: 9,
         wait: std::time::Duration::ZERO,
+        max_bytes: usize::MAX,
         mode: crate::engine::AckMode::AtOnce,
     };
     assert!(bench.engine().receive(receive("t")).await.expect("declared").is_empty());

@@ -116,6 +116,7 @@ async fn what_cannot_be_read_now_is_said_and_delivered_when_it_can() {
         service: None,
         max_messages: 1,
         wait: Duration::ZERO,
+        max_bytes: usize::MAX,
         mode: AckMode::AtOnce,
     };
     let refused = bench.engine().receive(receive).await;

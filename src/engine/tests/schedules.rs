@@ -54,7 +54,8 @@ fn mark(text: &str) -> (usize, usize) {
 }
 
 async fn receive(engine: &Engine, wait: Duration, mode: AckMode) -> Result<Vec<(usize, usize)>, EngineError> {
-    let receive = Receive { queue: name("t"), service: None, max_messages: 1, wait, mode };
+    let receive =
+        Receive { queue: name("t"), service: None, max_messages: 1, max_bytes: Receive::BYTES_MAX, wait, mode };
     Ok(texts(&engine.receive(receive).await?).iter().map(|text| mark(text)).collect())
 }
 

@@ -124,7 +124,14 @@ async fn the_numbers_of_leases_and_of_delayed_messages_are_bounded(mut bench: Be
     bench.publish("t", &["a", "b"]).await;
     let held = bench.lease("t").await.expect("the first");
     let mode = AckMode::Lease(LEASE);
-    let receive = Receive { queue: name("t"), service: None, max_messages: 1, wait: Duration::ZERO, mode };
+    let receive = Receive {
+        queue: name("t"),
+        service: None,
+        max_messages: 1,
+        max_bytes: Receive::BYTES_MAX,
+        wait: Duration::ZERO,
+        mode,
+    };
     let refused = bench.engine().receive(receive).await;
     assert!(matches!(refused, Err(EngineError::Full { .. })), "{refused:?}");
     bench.ack("t", ack_id(&held)).await;

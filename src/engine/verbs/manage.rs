@@ -21,6 +21,10 @@ impl Step<'_> {
             Manage::PutSubscription { topic, service, policy, base } => {
                 self.put_subscription(&topic, &service, &policy, base)
             }
+            Manage::DeclareQueue { queue, service } => {
+                self.queue_for(&queue, service.as_ref())?;
+                Ok(Managed::default())
+            }
             Manage::SetQueuePolicy { queue, policy } => {
                 let (queue, is_new) = self.existing_or_own(&queue)?;
                 self.set_queue_policy(queue, &policy, Base::Current);

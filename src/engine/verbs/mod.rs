@@ -26,7 +26,7 @@ use super::{
 };
 use crate::model::{Name, QueueId, Timestamp, TopicId};
 
-pub(super) use pick::{Next, PASSED_OVER_MAX};
+pub(super) use pick::{Next, PASSED_OVER_MAX, Wanted};
 pub(super) use publish::Publication;
 pub(super) use receive::{Fill, Received};
 pub(super) use settle::Item as SettleItem;

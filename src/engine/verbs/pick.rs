@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     engine::{
-        AckMode,
+        AckMode, Receive,
         checkpoint::{Block, Kind, Place},
         journal::PassedItem,
         reading::{BlockCache, Cached},
@@ -18,9 +18,6 @@ use crate::{
     },
     model::{Attempt, KeyHash, LeaseNumber, Message, Name, QueueId, Seq, Timestamp},
 };
-
-/// Most payload bytes of one answer, unless its first message alone is larger: 16 MiB, the largest message there is.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Most expired and damaged messages that one record drops.
 pub(super) const DROPPED_MAX: usize = 10_000;
@@ -30,6 +27,16 @@ const MISSING_MAX: usize = 16;
 
 /// Most messages of a queue that are passed over at a time: behind them, no other key is looked for. As in Pulsar.
 pub(in crate::engine) const PASSED_OVER_MAX: usize = 20_000;
+
+/// What is to be handed out.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) struct Wanted {
+    /// Most messages.
+    pub(in crate::engine) messages_max: usize,
+    /// Most bytes of messages, unless the first message alone has more.
+    pub(in crate::engine) bytes_max: usize,
+    pub(in crate::engine) mode: AckMode,
+}
 
 /// What stands behind the messages that were handed out.
 #[derive(Debug, Default)]
@@ -129,7 +136,8 @@ impl Eyes<'_> {
 #[derive(Default)]
 struct Picking {
     pick: Pick,
-    payload_bytes: usize,
+    bytes: usize,
+    bytes_max: usize,
     /// Blocks that are not in memory. Behind the first of their messages none is picked.
     missing: Vec<Block>,
     /// Messages behind that.
@@ -178,8 +186,8 @@ impl Picking {
         message: Arc<Message>,
         candidates: &mut Candidates<'_>,
     ) -> ControlFlow<()> {
-        let payload_bytes = self.payload_bytes + message.payload.len();
-        if payload_bytes > ANSWER_BYTES_MAX && !self.pick.messages.is_empty() {
+        let bytes = self.bytes + message.bytes();
+        if bytes > self.bytes_max && !self.pick.messages.is_empty() {
             return ControlFlow::Break(());
         }
         let seq = candidate.seq();
@@ -193,7 +201,7 @@ impl Picking {
                 (Attempt(1), LeaseNumber(1), key)
             }
         };
-        self.payload_bytes = payload_bytes;
+        self.bytes = bytes;
         candidates.hand_out(candidate, key);
         self.pick.messages.push(Picked { seq, attempt, lease, key, message });
         ControlFlow::Continue(())
@@ -201,8 +209,8 @@ impl Picking {
 }
 
 impl Step<'_> {
-    /// Finds up to `max` messages of a queue for a receive.
-    pub(super) fn pick(&mut self, id: QueueId, max: usize, mode: AckMode) -> Pick {
+    /// Finds messages of a queue for a receive.
+    pub(super) fn pick(&mut self, id: QueueId, wanted: Wanted) -> Pick {
         self.state.wake(id, self.now);
         let (state, now) = (&*self.state, self.now);
         let Some((queue, topic)) = state.queue_and_topic(id).filter(|(queue, _)| !queue.is_paused) else {
@@ -213,9 +221,11 @@ impl Step<'_> {
         let mut eyes = Eyes { state, blocks: self.blocks, now, age_max, topic: &topic.name, last: None };
         let room = self.limits.passed_over_max.saturating_sub(state.passed_over_count);
         let room = room.min(PASSED_OVER_MAX.saturating_sub(queue.lanes().passed_over_count()));
-        let keys = if let AckMode::Lease(_) = mode { Keys::Hold } else { Keys::Pass };
-        let (mut candidates, mut picking) = (Candidates::new(queue, topic.log.next, keys, room), Picking::default());
-        while !picking.is_over(max) {
+        let keys = if wanted.mode == AckMode::AtOnce { Keys::Pass } else { Keys::Hold };
+        let mut candidates = Candidates::new(queue, topic.log.next, keys, room);
+        let bytes_max = wanted.bytes_max.min(Receive::BYTES_MAX);
+        let mut picking = Picking { bytes_max, ..Picking::default() };
+        while !picking.is_over(wanted.messages_max) {
             let Some(candidate) = candidates.next() else { break };
             let sight = eyes.look(place.at(candidate.seq()));
             if picking.consider(candidate, sight, &mut candidates).is_break() {

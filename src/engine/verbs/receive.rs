@@ -2,7 +2,7 @@
 
 use super::{
     Step,
-    pick::{DROPPED_MAX, Next, Pick, Picked},
+    pick::{DROPPED_MAX, Next, Pick, Picked, Wanted},
     register::subscription,
 };
 use crate::{
@@ -55,11 +55,11 @@ impl Step<'_> {
         Ok(self.create_queue(topic, None))
     }
 
-    /// Hands out up to `max` messages; none if the queue is empty, paused or gone, or if not `fill` of them is in memory.
-    pub(in crate::engine) fn receive(&mut self, queue: QueueId, max: usize, mode: AckMode, fill: Fill) -> Received {
+    /// Hands out messages; none if the queue is empty, paused or gone, or if not `fill` of them is in memory.
+    pub(in crate::engine) fn receive(&mut self, queue: QueueId, wanted: Wanted, fill: Fill) -> Received {
         let mut is_further = false;
         loop {
-            let Pick { messages, passed_over, expired, too_old, damaged, next } = self.pick(queue, max, mode);
+            let Pick { messages, passed_over, expired, too_old, damaged, next } = self.pick(queue, wanted);
             if fill == Fill::Whole && matches!(next, Next::Missing(_)) && !messages.is_empty() {
                 return Received { deliveries: Vec::new(), next, is_further };
             }
@@ -77,19 +77,24 @@ impl Step<'_> {
             if messages.is_empty() && dropped_count >= DROPPED_MAX {
                 continue;
             }
-            let deliveries = if messages.is_empty() { Vec::new() } else { self.hand_out(queue, messages, mode) };
+            let deliveries = if messages.is_empty() { Vec::new() } else { self.hand_out(queue, messages, wanted.mode) };
             return Received { deliveries, next, is_further };
         }
     }
 
     fn hand_out(&mut self, queue: QueueId, picked: Vec<Picked>, mode: AckMode) -> Vec<Delivery> {
-        let deadline = match mode {
-            AckMode::AtOnce => {
+        let length = match mode {
+            AckMode::AtOnce => None,
+            AckMode::Lease(length) => Some(length),
+            AckMode::LeaseByPolicy => self.state.queue(queue).map(|queue| queue.policy.ack_deadline),
+        };
+        let deadline = match length {
+            None => {
                 let seqs = picked.iter().map(|p| p.seq).collect();
                 self.emit(Record::Done { queue, reason: Reason::Received, seqs });
                 None
             }
-            AckMode::Lease(length) => {
+            Some(length) => {
                 let deadline = self.now.after(length);
                 let item = |p: &Picked| LeaseItem { seq: p.seq, attempt: p.attempt, lease: p.lease, key: p.key };
                 let items = picked.iter().map(item).collect();

@@ -6,7 +6,7 @@ use crate::{
         journal::{Record, ReturnCause},
         state::State,
     },
-    model::{AckId, Delivery, QueueId, Seq, Timestamp, TopicId},
+    model::{AckId, QueueId, Seq, Timestamp, TopicId},
 };
 
 /// Most leases and delayed messages of one step, so that none takes long; the rest follow in the next one.
@@ -32,13 +32,12 @@ impl Step<'_> {
     }
 
     /// Ends the leases of messages whose client left before it got them.
-    pub(in crate::engine) fn give_back(&mut self, unclaimed: Vec<Delivery>) {
-        let ids = unclaimed.into_iter().filter_map(|delivery| Some(delivery.lease?.ack_id));
+    pub(in crate::engine) fn give_back(&mut self, unclaimed: Vec<AckId>) {
         let still_held = |id: &AckId| {
             let held = self.state.queue(id.queue).and_then(|queue| queue.held(id.seq));
             held.is_some_and(|held| held.lease == id.lease)
         };
-        let ended = ids.filter(still_held).map(|id| (self.now, id.queue, id.seq)).collect();
+        let ended = unclaimed.into_iter().filter(still_held).map(|id| (self.now, id.queue, id.seq)).collect();
         for (queue, seqs) in by_owner(ended) {
             self.release(queue, &seqs, ReturnCause::Unclaimed, "");
         }
