@@ -9,6 +9,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let descriptors = protox::compile(["proto/message.proto", "proto/campanile/v1/broker.proto"], ["proto"])?;
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        // A payload is a part of what the connection read, not a copy of it.
+        .bytes(".campanile.v1")
+        // Attributes come in the order of their names.
+        .btree_map(".campanile.v1")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use tracing::debug;
 use super::{
     AckWhen, Broker, BrokerError, Limits, Publish, Receive, Settle, SettleAll, Subscribe,
     consumers::Presence,
-    feed::{Feed, Setup, Standing},
+    feed::{Feed, Owners, Setup, Standing},
     limits::{ack_mode, check_consumer, check_count},
 };
 use crate::{
@@ -24,11 +24,26 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; all messages are stored or none, unless it is [`BrokerError::OutcomeUnknown`].
     pub async fn publish(&self, request: Publish) -> Result<Published, BrokerError> {
+        self.begin_publish(request).await?.await
+    }
+
+    /// As [`Broker::publish`], in two steps: with the first one the messages have their place behind whatever was begun
+    /// before, with the second one they are durable.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing was stored.
+    pub async fn begin_publish(
+        &self,
+        request: Publish,
+    ) -> Result<impl Future<Output = Result<Published, BrokerError>> + Send + use<>, BrokerError> {
         let Publish { topic, drafts } = request;
         self.limits().check_drafts(&drafts)?;
-        let published = self.engine()?.publish(topic.clone(), drafts).await?;
-        note_published(&topic, &published);
-        Ok(published)
+        let pending = self.engine()?.begin_publish(topic.clone(), drafts).await?;
+        Ok(async move {
+            let published = pending.await?;
+            note_published(&topic, &published);
+            Ok(published)
+        })
     }
 
     /// Hands out the next messages of a queue.
@@ -84,11 +99,26 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`] when none could be looked at.
     pub async fn settle(&self, request: Settle) -> Result<Vec<Settled>, BrokerError> {
+        self.begin_settle(request).await?.await
+    }
+
+    /// As [`Broker::settle`], in two steps as [`Broker::begin_publish`].
+    ///
+    /// # Errors
+    /// [`BrokerError`]; nothing was settled.
+    pub async fn begin_settle(
+        &self,
+        request: Settle,
+    ) -> Result<impl Future<Output = Result<Vec<Settled>, BrokerError>> + Send + use<>, BrokerError> {
         let engine = self.engine()?;
         let items = self.limits().check_settle(&request, &engine.ack_key())?;
-        let results = engine.settle_each(request.queue, items.clone()).await?;
-        self.give_credit_back(&engine, &items, &results);
-        Ok(results)
+        let pending = engine.begin_settle(request.queue, items.clone()).await?;
+        let owners = self.shared.owners.clone();
+        Ok(async move {
+            let results = pending.await?;
+            give_credit_back(&owners, &engine, &items, &results);
+            Ok(results)
+        })
     }
 
     /// Settles deliveries and publishes messages in one durable step.
@@ -110,7 +140,7 @@ impl Broker {
         let topics: Vec<_> = publishes.iter().map(|publish| publish.topic.clone()).collect();
         let publications = publishes.into_iter().map(|Publish { topic, drafts }| (topic, drafts)).collect();
         let settled = engine.settle_all(items.clone(), publications).await?;
-        self.give_credit_back(&engine, &items, &settled.results);
+        give_credit_back(&self.shared.owners, &engine, &items, &settled.results);
         topics.iter().zip(&settled.published).for_each(|(topic, published)| note_published(topic, published));
         Ok(settled)
     }
@@ -126,20 +156,6 @@ impl Broker {
     fn presence_of(&self, engine: &Engine, queue: Name, consumer: Option<String>) -> Presence {
         let consumer = consumer.unwrap_or_else(|| NAMELESS.to_owned());
         self.shared.consumers.pulls(queue, consumer, engine.clock())
-    }
-
-    fn give_credit_back(&self, engine: &Engine, items: &[(Option<AckId>, Settlement)], results: &[Settled]) {
-        let mut settled = Vec::new();
-        for ((id, settlement), result) in items.iter().zip(results) {
-            match (id, settlement, result) {
-                (Some(id), Settlement::Extend(by), Settled::Done) => {
-                    self.shared.owners.extended(*id, engine.clock().now().after(*by));
-                }
-                (Some(id), _, Settled::Done | Settled::Stale) => settled.push(*id),
-                (None, ..) | (_, _, Settled::Unknown) => {}
-            }
-        }
-        self.shared.owners.settled(settled);
     }
 }
 
@@ -169,6 +185,26 @@ impl Drop for Hold {
 pub(super) fn queue_of(queue: &Name, service: Option<&Name>) -> Result<Name, BrokerError> {
     let Some(service) = service else { return Ok(queue.clone()) };
     queue.subscription(service).map_err(|e| BrokerError::invalid("service", e.to_string()))
+}
+
+/// Consumers may be given others for what they have settled.
+fn give_credit_back(
+    owners: &Owners,
+    engine: &Engine,
+    items: &[(Option<AckId>, Settlement)],
+    results: &[Settled],
+) {
+    let mut settled = Vec::new();
+    for ((id, settlement), result) in items.iter().zip(results) {
+        match (id, settlement, result) {
+            (Some(id), Settlement::Extend(by), Settled::Done) => {
+                owners.extended(*id, engine.clock().now().after(*by));
+            }
+            (Some(id), _, Settled::Done | Settled::Stale) => settled.push(*id),
+            (None, ..) | (_, _, Settled::Unknown) => {}
+        }
+    }
+    owners.settled(settled);
 }
 
 fn note_published(topic: &Name, published: &Published) {

@@ -22,6 +22,7 @@ mod looks;
 mod messages;
 mod paging;
 mod requests;
+mod words;
 
 use std::{
     sync::{Arc, RwLock},

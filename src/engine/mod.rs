@@ -136,7 +136,9 @@ pub mod fuzzing {
 }
 
 use std::{
+    pin::Pin,
     sync::{Arc, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -206,10 +208,22 @@ impl Engine {
     /// # Cancel safety
     /// Dropped early, the messages may or may not be stored.
     pub async fn publish(&self, topic: Name, drafts: Vec<Draft>) -> Result<Published, EngineError> {
+        self.begin_publish(topic, drafts).await?.await
+    }
+
+    /// As [`Engine::publish`], in two steps: with the first one the messages have their place behind whatever was begun
+    /// before, with the second one they are durable.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    ///
+    /// # Cancel safety
+    /// Dropped in the first step, nothing is stored.
+    pub async fn begin_publish(&self, topic: Name, drafts: Vec<Draft>) -> Result<Pending<Published>, EngineError> {
         let publication = self.seal(topic, drafts);
         self.check_fits(request::frame_bytes_of(&publication.messages))?;
         self.check_storage()?;
-        self.ask(|reply| Verb::Publish { publication, reply }).await
+        self.begin(|reply| Verb::Publish { publication, reply }).await
     }
 
     /// Declares the inbox of a service and its queues on topics, all or none.
@@ -261,7 +275,19 @@ impl Engine {
         queue: Option<Name>,
         items: Vec<(Option<AckId>, Settlement)>,
     ) -> Result<Vec<Settled>, EngineError> {
-        self.ask(|reply| Verb::SettleEach { queue, items, reply }).await
+        self.begin_settle(queue, items).await?.await
+    }
+
+    /// As [`Engine::settle_each`], in two steps as [`Engine::begin_publish`].
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn begin_settle(
+        &self,
+        queue: Option<Name>,
+        items: Vec<(Option<AckId>, Settlement)>,
+    ) -> Result<Pending<Vec<Settled>>, EngineError> {
+        self.begin(|reply| Verb::SettleEach { queue, items, reply }).await
     }
 
     /// Settles deliveries, of whatever queues, and publishes messages, in one durable step: all of it, or nothing.
@@ -375,10 +401,35 @@ impl Engine {
         &self,
         verb: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Verb,
     ) -> Result<T, EngineError> {
+        self.begin(verb).await?.await
+    }
+
+    async fn begin<T>(
+        &self,
+        verb: impl FnOnce(oneshot::Sender<Result<T, EngineError>>) -> Verb,
+    ) -> Result<Pending<T>, EngineError> {
         let (reply, answer) = oneshot::channel();
         self.shared.inbox.put(verb(reply)).await?;
+        Ok(Pending { answer })
+    }
+}
+
+/// Something that was begun: completes when it is durable, or refused.
+///
+/// # Cancel safety
+/// Dropped, it may or may not have been carried out.
+#[derive(Debug)]
+#[must_use = "nothing is known of it before it is awaited"]
+pub struct Pending<T> {
+    answer: oneshot::Receiver<Result<T, EngineError>>,
+}
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, EngineError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // The thread ended without an answer only if it panicked: what it was doing is not known.
-        answer.await.unwrap_or(Err(EngineError::OutcomeUnknown))
+        Pin::new(&mut self.answer).poll(context).map(|answer| answer.unwrap_or(Err(EngineError::OutcomeUnknown)))
     }
 }
 

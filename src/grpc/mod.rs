@@ -1,4 +1,4 @@
-//! The broker over gRPC: the original contract's two calls, health and reflection.
+//! The broker over gRPC: the original contract's two calls, `campanile.v1.Broker`, health and reflection.
 //!
 //! A call is read here into what [`crate::broker`] takes. Not here: limits on the number of calls, the circuit breaker,
 //! deadlines, the socket. Invariant: a call means the same as over REST, and is refused with the same code.
@@ -7,13 +7,14 @@ mod health;
 mod message_broker;
 mod routes;
 mod status;
+mod v1;
 
 #[cfg(test)]
 mod tests;
 
 pub use routes::{Options, health_routes, routes};
 
-/// Messages, clients and servers as `proto/message.proto` declares them.
+/// Messages, clients and servers as the protos declare them: `proto/message.proto` here.
 #[allow(
     missing_docs,
     missing_debug_implementations,
@@ -25,6 +26,12 @@ pub use routes::{Options, health_routes, routes};
 )]
 pub mod proto {
     tonic::include_proto!("_");
+
+    /// As `proto/campanile/v1/broker.proto` declares them.
+    pub mod v1 {
+        tonic::include_proto!("campanile.v1");
+    }
+
 
     /// The descriptors of all protos, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -9,14 +9,20 @@ use tonic_reflection::server::Builder;
 use super::{
     health::HealthService,
     message_broker::MessageBroker,
-    proto::{self, message_broker_service_server::MessageBrokerServiceServer},
-    status,
+    proto::{
+        self, message_broker_service_server::MessageBrokerServiceServer, v1::broker_server::BrokerServer,
+    },
+    status, v1,
 };
 use crate::broker::Broker;
 
 /// What a request may hold beside the payload: the topic and reply_to, with room for what is over their limits, so that
 /// it can be said which one.
 const REQUEST_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// What a request of `campanile.v1` may hold beside a payload of the largest size: attributes, names, the fields of a batch. As
+/// in REST.
+const BATCH_OVERHEAD_BYTES: usize = 1 << 20;
 
 /// How the services are set up.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +36,10 @@ pub struct Options {
 pub fn routes(broker: Broker, options: Options) -> Router {
     let request_bytes_max = options.message_bytes_max.saturating_add(REQUEST_OVERHEAD_BYTES);
     let service =
-        MessageBrokerServiceServer::new(MessageBroker::new(broker)).max_decoding_message_size(request_bytes_max);
-    Routes::new(service).into_axum_router().layer(map_response(with_marks))
+        MessageBrokerServiceServer::new(MessageBroker::new(broker.clone())).max_decoding_message_size(request_bytes_max);
+    let v1 = BrokerServer::new(v1::Service::new(broker))
+        .max_decoding_message_size(options.message_bytes_max.saturating_add(BATCH_OVERHEAD_BYTES));
+    Routes::new(service).add_service(v1).into_axum_router().layer(map_response(with_marks))
 }
 
 /// Health (`grpc.health.v1`) and reflection, which must be answered under overload and with an open breaker, too. It has

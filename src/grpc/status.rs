@@ -1,16 +1,23 @@
 //! What a gRPC caller is told when a call is not carried out.
 
+use std::collections::HashMap;
+
 use axum::{http::HeaderValue, response::Response};
 use campanile_middleware::Verdict;
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
 };
+use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::proto::v1 as proto;
 use crate::broker::BrokerError;
 
 /// The metadata that carries the stable code, the same as in REST.
 const CODE: &str = "campanile-code";
+
+/// Of whose reasons an ErrorInfo speaks.
+const DOMAIN: &str = "campanile";
 
 /// Names the refusal when nothing at all was done, so that the call may go to another instance.
 const REFUSAL: &str = "campanile-refusal";
@@ -64,9 +71,58 @@ fn outcome_of(error: &BrokerError) -> (Code, &'static str, Kind) {
     }
 }
 
+/// The error as the status of a call of `campanile.v1`: with a `google.rpc.ErrorInfo`, and fields named as in the proto.
+pub(super) fn v1_status_of(error: &BrokerError) -> Status {
+    let error = with_proto_names(error);
+    let (code, text, kind) = outcome_of(&error);
+    let mut metadata = HashMap::new();
+    if let Some(field) = field_of(&error) {
+        metadata.insert("field".to_owned(), field);
+    }
+    let details = ErrorDetails::with_error_info(text, DOMAIN, metadata);
+    Status::with_error_details_and_metadata(code, error.to_string(), details, metadata_of(text, kind))
+}
+
+/// The error as what a stream that goes on says of one message.
+pub(super) fn problem_of(error: &BrokerError) -> proto::Problem {
+    let error = with_proto_names(error);
+    let (_, code, kind) = outcome_of(&error);
+    let retry_after = match kind {
+        Kind::Refused | Kind::Full => Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        Kind::Request | Kind::Unknown | Kind::Unanswered => None,
+    };
+    let field = field_of(&error).unwrap_or_default();
+    proto::Problem { code: code.to_owned(), detail: error.to_string(), field, retry_after }
+}
+
+/// Durations are numbers of seconds in REST and are called so; here they are durations.
+fn with_proto_names(error: &BrokerError) -> BrokerError {
+    match error {
+        BrokerError::InvalidArgument { field, problem } => {
+            let field = field.strip_suffix("_seconds").unwrap_or(field).to_owned();
+            BrokerError::invalid(field, problem.replace("_seconds", ""))
+        }
+        other => other.clone(),
+    }
+}
+
+fn field_of(error: &BrokerError) -> Option<String> {
+    match error {
+        BrokerError::InvalidArgument { field, .. } => Some(field.to_string()),
+        BrokerError::TooLarge { field, .. } => Some((*field).to_owned()),
+        BrokerError::DedupMismatch { .. } => Some("dedup_id".to_owned()),
+        BrokerError::StaleAck { .. } => Some("ack_id".to_owned()),
+        _ => None,
+    }
+}
+
 /// The error as the status of the call.
 pub(super) fn status_of(error: &BrokerError) -> Status {
     let (code, text, kind) = outcome_of(error);
+    Status::with_metadata(code, error.to_string(), metadata_of(text, kind))
+}
+
+fn metadata_of(text: &'static str, kind: Kind) -> MetadataMap {
     let mut metadata = MetadataMap::new();
     metadata.insert(CODE, MetadataValue::from_static(text));
     match kind {
@@ -80,7 +136,7 @@ pub(super) fn status_of(error: &BrokerError) -> Status {
             metadata.insert(PUSHBACK, MetadataValue::from_static(PUSHBACK_NEVER));
         }
     }
-    Status::with_metadata(code, error.to_string(), metadata)
+    metadata
 }
 
 /// What a `SendMessageResponse` says of an error of the call itself; other errors are the status of the call.
