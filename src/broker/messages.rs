@@ -188,12 +188,7 @@ pub(super) fn queue_of(queue: &Name, service: Option<&Name>) -> Result<Name, Bro
 }
 
 /// Consumers may be given others for what they have settled.
-fn give_credit_back(
-    owners: &Owners,
-    engine: &Engine,
-    items: &[(Option<AckId>, Settlement)],
-    results: &[Settled],
-) {
+fn give_credit_back(owners: &Owners, engine: &Engine, items: &[(Option<AckId>, Settlement)], results: &[Settled]) {
     let mut settled = Vec::new();
     for ((id, settlement), result) in items.iter().zip(results) {
         match (id, settlement, result) {

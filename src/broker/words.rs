@@ -162,6 +162,9 @@ mod tests {
             sentence(QueueObstacle::Retrying { messages: 2, next_at }),
             "2 messages failed and wait for their retry, the next until 1970-01-01T00:00:01Z"
         );
-        assert_eq!(Obstacle::NoCredit { consumers: 3 }.sentence(), "all 3 consumers hold as much as their credit allows");
+        assert_eq!(
+            Obstacle::NoCredit { consumers: 3 }.sentence(),
+            "all 3 consumers hold as much as their credit allows"
+        );
     }
 }

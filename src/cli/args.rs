@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::config::{ConfigError, KEYS, Raw, table};
+use crate::config::{Allowed, ConfigError, KEYS, Raw, table};
 
 const CONFIG: &str = "config";
 pub(super) const ADDR: &str = "addr";
@@ -100,13 +100,12 @@ fn settings() -> impl Iterator<Item = Arg> {
         .value_parser(value_parser!(PathBuf))
         .help("The settings file [default: campanile.toml, if there is one]");
     let keys = KEYS.into_iter().map(|key| {
-        Arg::new(key.flag)
-            .long(key.flag)
-            .value_name("VALUE")
-            .help(key.help)
+        let flag = Arg::new(key.flag).long(key.flag).value_name("VALUE").help(key.help).action(ArgAction::Set);
+        match key.allowed {
+            Allowed::Switch => flag.num_args(0..=1).default_missing_value("true"),
             // A negative number is a wrong value of this key, not an unknown flag.
-            .allow_hyphen_values(true)
-            .action(ArgAction::Set)
+            Allowed::Text(_) | Allowed::Number { .. } => flag.allow_hyphen_values(true),
+        }
     });
     std::iter::once(file).chain(keys)
 }

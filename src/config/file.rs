@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{ConfigError, KEYS, Key};
+use super::{Allowed, ConfigError, KEYS, Key};
 
 /// A value of the file.
 pub(super) struct Entry {
@@ -30,7 +30,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, ConfigError> 
             let key = name.get_ref().clone().into_owned();
             return Err(ConfigError::UnknownKey { path: path.to_owned(), line, key });
         };
-        let typed = as_typed(value.get_ref()).ok_or_else(|| ConfigError::BadValue {
+        let typed = as_typed(key, value.get_ref()).ok_or_else(|| ConfigError::BadValue {
             key: key.name,
             origin: super::Origin::File { path: path.to_owned(), line },
             value: text.get(value.span()).unwrap_or_default().to_owned(),
@@ -41,11 +41,12 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, ConfigError> 
     Ok(entries)
 }
 
-fn as_typed(value: &DeValue<'_>) -> Option<String> {
+fn as_typed(key: &Key, value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.clone().into_owned()),
         DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
         DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(value) if key.allowed == Allowed::Switch => Some(value.to_string()),
         DeValue::Array(items) => {
             let texts: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
             texts.map(|texts| texts.join(","))

@@ -24,6 +24,8 @@ pub struct Key {
 pub enum Allowed {
     /// A text of the shape described.
     Text(&'static str),
+    /// `true` or `false`; the flag alone means true.
+    Switch,
     /// A number within bounds.
     Number {
         /// What is counted.
@@ -200,8 +202,33 @@ pub(super) const FREE_BYTES_MIN: Key = Key {
     help: "With less of the disk free publishes are refused, so that consumers can go on; at most a quarter of it counts",
 };
 
+pub(super) const AUTO_DECLARE: Key = Key {
+    name: "auto_declare",
+    variable: "BROKER_AUTO_DECLARE",
+    flag: "auto-declare",
+    default: "true",
+    allowed: Allowed::Switch,
+    help: "Whether publishing to a name, or receiving from it, declares it; if not, it is not found",
+};
+pub(super) const WAITING_RECEIVES_MAX: Key = Key {
+    name: "waiting_receives_max",
+    variable: "BROKER_WAITING_RECEIVES_MAX",
+    flag: "waiting-receives-max",
+    default: "20000",
+    allowed: count(1, 1_000_000),
+    help: "Receives and streams that may wait for messages at once; one more is refused at once",
+};
+pub(super) const DEV: Key = Key {
+    name: "dev",
+    variable: "BROKER_DEV",
+    flag: "dev",
+    default: "false",
+    allowed: Allowed::Switch,
+    help: "Dev mode: a call moves the broker's clock, so that tests need not wait. Not for production",
+};
+
 /// Every key there is.
-pub const KEYS: [Key; 17] = [
+pub const KEYS: [Key; 20] = [
     DATA_DIR,
     REST_ADDR,
     GRPC_ADDR,
@@ -219,6 +246,9 @@ pub const KEYS: [Key; 17] = [
     CONNECTIONS_MAX,
     JOURNAL_FILE_BYTES,
     FREE_BYTES_MIN,
+    AUTO_DECLARE,
+    WAITING_RECEIVES_MAX,
+    DEV,
 ];
 
 /// The keys as a table: key, variable, default, what is allowed.
@@ -235,6 +265,7 @@ impl fmt::Display for Allowed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Text(shape) => f.write_str(shape),
+            Self::Switch => f.write_str("true or false"),
             Self::Number { unit: Unit::Count, min, max } => write!(f, "{min} to {max}"),
             Self::Number { unit: Unit::Seconds, min, max } => {
                 write!(f, "{} to {} seconds", Seconds(min), Seconds(max))

@@ -118,7 +118,7 @@ impl Raw {
             Allowed::Number { unit: Unit::Count, min, max } => (parse_count(text), min, max),
             Allowed::Number { unit: Unit::Seconds, min, max } => (parse_seconds(text), min, max),
             Allowed::Number { unit: Unit::Bytes, min, max } => (parse_bytes(text), min, max),
-            Allowed::Text(_) => (None, 0, 0),
+            Allowed::Text(_) | Allowed::Switch => (None, 0, 0),
         };
         let number = parsed.filter(|n| (min..=max).contains(n));
         number.ok_or_else(|| self.bad(key, format_args!("is not allowed; allowed is {}", key.allowed)))

@@ -15,7 +15,7 @@ fn config(file: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Res
 }
 
 /// For each key a good value other than the default, and a wrong one.
-const VALUES: [(&str, &str, &str); 17] = [
+const VALUES: [(&str, &str, &str); 20] = [
     ("data_dir", "/var/lib/campanile", ""),
     ("rest_addr", "localhost:9001", "localhost"),
     ("grpc_addr", "[::1]:9051", "localhost:port"),
@@ -33,6 +33,9 @@ const VALUES: [(&str, &str, &str); 17] = [
     ("connections_max", "11", "1.5"),
     ("journal_file_bytes", "33554432", "4194305"),
     ("free_bytes_min", "0", "2048 GiB"),
+    ("auto_declare", "false", "no"),
+    ("waiting_receives_max", "5", "0"),
+    ("dev", "true", "yes"),
 ];
 
 fn key(name: &str) -> &'static str {
@@ -115,12 +118,13 @@ fn a_wrong_value_names_its_key_and_its_place() {
 
 #[test]
 fn the_file_takes_the_types_of_toml() {
-    let text = "backend_targets = [\"a:1\", \"b:2\"]\nbackend_circuit_reset_secs = 0.5\ntopics_max = 7\n";
+    let text = "backend_targets = [\"a:1\", \"b:2\"]\nbackend_circuit_reset_secs = 0.5\ntopics_max = 7\ndev = true\n";
     let config = config(text, &[], &[]).expect("valid");
     assert_eq!(config.backend_targets.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a:1", "b:2"]);
     assert!(!config.is_alone());
     assert_eq!(config.backend_circuit_reset, Duration::from_millis(500));
     assert_eq!(config.topics_max, 7);
+    assert!(config.dev);
 }
 
 #[test]

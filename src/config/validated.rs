@@ -5,9 +5,10 @@ use std::{collections::HashSet, path::PathBuf, time::Duration};
 use super::{
     Address, ConfigError, Key, Raw,
     keys::{
-        BACKEND_CIRCUIT_MAX_FAILURES, BACKEND_CIRCUIT_RESET_SECS, BACKEND_TARGETS, CONCURRENCY_LIMIT, CONNECTIONS_MAX,
-        DATA_DIR, DEDUP_WINDOW_SECS, DRAIN_TIMEOUT_SECS, FREE_BYTES_MIN, GRPC_ADDR, JOURNAL_FILE_BYTES, LOG_FILTER,
-        LOG_FORMAT, MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_SECS, REST_ADDR, TOPICS_MAX,
+        AUTO_DECLARE, BACKEND_CIRCUIT_MAX_FAILURES, BACKEND_CIRCUIT_RESET_SECS, BACKEND_TARGETS, CONCURRENCY_LIMIT,
+        CONNECTIONS_MAX, DATA_DIR, DEDUP_WINDOW_SECS, DEV, DRAIN_TIMEOUT_SECS, FREE_BYTES_MIN, GRPC_ADDR,
+        JOURNAL_FILE_BYTES, LOG_FILTER, LOG_FORMAT, MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_SECS, REST_ADDR, TOPICS_MAX,
+        WAITING_RECEIVES_MAX,
     },
 };
 use crate::observability::{self, LogFilter, LogFormat};
@@ -61,6 +62,12 @@ pub struct Config {
     /// Bytes of the disk that are kept free for consumers, 0 to 1 TiB; at most a quarter of the disk counts. Default
     /// 1664 MiB.
     pub free_bytes_min: u64,
+    /// Whether publishing to a name, or receiving from it, declares it. Default true.
+    pub auto_declare: bool,
+    /// Receives and streams that may wait for messages at once, 1 to 1,000,000. Default 20,000.
+    pub waiting_receives_max: usize,
+    /// Whether a call may move the broker's clock. Default false.
+    pub dev: bool,
 }
 
 impl Config {
@@ -88,6 +95,9 @@ impl Config {
             connections_max: size(raw, &CONNECTIONS_MAX)?,
             journal_file_bytes: pages(raw, &JOURNAL_FILE_BYTES)?,
             free_bytes_min: raw.number(&FREE_BYTES_MIN)?,
+            auto_declare: switch(raw, &AUTO_DECLARE)?,
+            waiting_receives_max: size(raw, &WAITING_RECEIVES_MAX)?,
+            dev: switch(raw, &DEV)?,
         };
         config.check_together(raw)?;
         Ok(config)
@@ -164,6 +174,10 @@ fn size(raw: &Raw, key: &Key) -> Result<usize, ConfigError> {
 fn pages(raw: &Raw, key: &Key) -> Result<u64, ConfigError> {
     let bytes = raw.number(key)?;
     if bytes % PAGE_BYTES == 0 { Ok(bytes) } else { Err(raw.bad(key, format!("is no multiple of {PAGE_BYTES}"))) }
+}
+
+fn switch(raw: &Raw, key: &Key) -> Result<bool, ConfigError> {
+    raw.text(key).trim().parse().map_err(|_| raw.bad(key, "is neither true nor false"))
 }
 
 fn small(raw: &Raw, key: &Key) -> Result<u32, ConfigError> {

@@ -32,7 +32,6 @@ pub mod proto {
         tonic::include_proto!("campanile.v1");
     }
 
-
     /// The descriptors of all protos, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }

@@ -9,9 +9,7 @@ use tonic_reflection::server::Builder;
 use super::{
     health::HealthService,
     message_broker::MessageBroker,
-    proto::{
-        self, message_broker_service_server::MessageBrokerServiceServer, v1::broker_server::BrokerServer,
-    },
+    proto::{self, message_broker_service_server::MessageBrokerServiceServer, v1::broker_server::BrokerServer},
     status, v1,
 };
 use crate::broker::Broker;
@@ -35,8 +33,8 @@ pub struct Options {
 /// UNIMPLEMENTED.
 pub fn routes(broker: Broker, options: Options) -> Router {
     let request_bytes_max = options.message_bytes_max.saturating_add(REQUEST_OVERHEAD_BYTES);
-    let service =
-        MessageBrokerServiceServer::new(MessageBroker::new(broker.clone())).max_decoding_message_size(request_bytes_max);
+    let service = MessageBrokerServiceServer::new(MessageBroker::new(broker.clone()))
+        .max_decoding_message_size(request_bytes_max);
     let v1 = BrokerServer::new(v1::Service::new(broker))
         .max_decoding_message_size(options.message_bytes_max.saturating_add(BATCH_OVERHEAD_BYTES));
     Routes::new(service).add_service(v1).into_axum_router().layer(map_response(with_marks))

@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use super::{
     ServeError,
+    operation::is_stream,
     patient_body::PatientBody,
     patient_io::{Patience, PatientIo},
     stack::HttpService,
@@ -187,7 +188,11 @@ async fn connection(
         debug!(%peer, %error, "no delay could not be set");
     }
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(|body| Body::new(PatientBody::new(body, body_time_max)));
+        let mut request = if is_stream(request.uri().path()) {
+            request.map(Body::new)
+        } else {
+            request.map(|body| Body::new(PatientBody::new(body, body_time_max)))
+        };
         request.extensions_mut().insert(ConnectInfo(peer));
         service.clone().oneshot(request)
     });

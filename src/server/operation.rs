@@ -51,6 +51,11 @@ impl Operation {
     }
 }
 
+/// Whether the body of a request goes on for as long as its client wants.
+pub(super) fn is_stream(path: &str) -> bool {
+    matches!(path, "/campanile.v1.Broker/PublishStream" | "/campanile.v1.Broker/StreamingPull")
+}
+
 /// Whether a path shows the state of the process rather than uses the broker.
 pub(super) fn is_observability(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();

@@ -67,7 +67,9 @@ pub async fn run(config: Config) -> Result<End, ServeError> {
     let grpc = Listener::bind("grpc_addr", &config.grpc_addr).await?;
     let (rest_addr, grpc_addr) = (rest.addr(), grpc.addr());
 
-    let broker = Broker::standby(broker_limits(&config));
+    let limits_of_requests = broker_limits(&config);
+    let broker =
+        if config.dev { Broker::standby_in_dev_mode(limits_of_requests) } else { Broker::standby(limits_of_requests) };
     let store = Store::new(&config, broker.clone());
     tokio::select! {
         opened = store.open() => opened?,
@@ -95,6 +97,9 @@ pub async fn run(config: Config) -> Result<End, ServeError> {
         background.spawn(peers.clone().watch());
     }
     warn_if_public([rest_addr, grpc_addr]);
+    if config.dev {
+        warn!("dev mode: whoever reaches a port can move the broker's clock");
+    }
     info!(rest = %rest_addr, grpc = %grpc_addr, "listening");
 
     let activated = || {

@@ -47,6 +47,8 @@ impl Store {
             limits: engine::Limits { topics_max: config.topics_max, ..engine::Limits::default() },
             free_bytes_min: config.free_bytes_min,
             dedup_window: config.dedup_window,
+            auto_declare: config.auto_declare,
+            waiters_max: config.waiting_receives_max,
             ..engine::Options::new(&config.data_dir)
         };
         Self { options, may_stand_by: !config.is_alone(), broker, engine: OnceLock::new() }

@@ -91,9 +91,8 @@ pub(super) fn consumer(name: String, metadata: &MetadataMap) -> Option<String> {
 pub(super) fn publish(request: proto::PublishRequest, trace: &Trace) -> Result<Publish> {
     let topic = name("topic", &request.topic)?;
     let one = request.messages.len() == 1;
-    let draft = |(at, message)| {
-        draft(message, trace).map_err(|error| if one { error } else { error.at("messages", at) })
-    };
+    let draft =
+        |(at, message)| draft(message, trace).map_err(|error| if one { error } else { error.at("messages", at) });
     let drafts = request.messages.into_iter().enumerate().map(draft).collect::<Result<_>>()?;
     Ok(Publish { topic, drafts })
 }

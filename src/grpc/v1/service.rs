@@ -101,7 +101,8 @@ impl Service {
         request: proto::ModifyAckDeadlineRequest,
     ) -> Result<Vec<proto::SettleResult>, BrokerError> {
         let queue = if request.queue.is_empty() { None } else { Some(queue(&request.queue)?) };
-        let deadline = request.ack_deadline.ok_or_else(|| BrokerError::invalid("ack_deadline_seconds", "is missing"))?;
+        let deadline =
+            request.ack_deadline.ok_or_else(|| BrokerError::invalid("ack_deadline_seconds", "is missing"))?;
         let extend = crate::broker::Settlement::Extend(read::duration("ack_deadline_seconds", deadline)?);
         let settlements = request.ack_ids.iter().map(|id| (id.clone(), extend.clone())).collect();
         let results: Vec<Settled> = self.broker.settle(Settle { queue, settlements }).await?;

@@ -88,10 +88,7 @@ fn consumer(consumer: Consumer) -> proto::Consumer {
 }
 
 pub(super) fn service(service: ServiceView) -> proto::Service {
-    proto::Service {
-        name: service.name.to_string(),
-        topics: service.topics.iter().map(ToString::to_string).collect(),
-    }
+    proto::Service { name: service.name.to_string(), topics: service.topics.iter().map(ToString::to_string).collect() }
 }
 
 pub(super) fn browsed(browsed: Browsed) -> proto::BrowsedMessage {
