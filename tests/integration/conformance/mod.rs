@@ -8,6 +8,7 @@
 
 mod admin;
 mod deliveries;
+mod fairness;
 mod grpc;
 mod keys;
 mod limits;
@@ -17,6 +18,7 @@ mod publishing;
 mod refusals;
 mod requests;
 mod rest;
+mod restarts;
 mod retries;
 mod streams;
 
