@@ -88,7 +88,11 @@ pub use circuit_breaker::{
     Permit, RecentCalls, RejectReason, Rejected, Snapshot, Subscription, Transition, VerdictGuard, Window,
 };
 pub use classify::{AutoClassify, AutoResponse, Classify, ClassifyResponse};
-pub use concurrency_limit::{ConcurrencyLimitFuture, ConcurrencyLimitLayer, ConcurrencyLimitService, Hold, Place};
+pub use concurrency_limit::{
+    Acquire, AdaptiveLimit, ConcurrencyLimit, ConcurrencyLimitError, ConcurrencyLimitFuture, ConcurrencyLimitLayer,
+    ConcurrencyLimitService, GenericConcurrencyLimitFuture, GenericConcurrencyLimitLayer,
+    GenericConcurrencyLimitService, Hold, LimitSnapshot, OverflowQueue, OverflowReject, Overloaded, Place, Turn,
+};
 pub use deadline::{DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use grpc_code::GrpcCode;
 pub use hop_limit::{HopLimitLayer, HopLimitService, Hops};

@@ -8,6 +8,8 @@ mod contracts;
 mod deadline;
 mod generic;
 mod keyed;
+mod limit_model;
+mod limit_queue;
 mod rates;
 mod round_robin;
 mod small_layers;
