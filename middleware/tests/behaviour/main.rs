@@ -11,4 +11,5 @@ mod keyed;
 mod rates;
 mod round_robin;
 mod small_layers;
+mod stacks;
 mod support;
