@@ -56,6 +56,9 @@
 //! # Features
 //!
 //! - `tracing` (default): events for transitions, skipped instances and panics, and the access log.
+//! - `metrics`: what breakers do, for the recorder of the `metrics` crate that is installed when they are built; listed at
+//!   [`CircuitBreaker`].
+//! - `tower-http`: its classifiers decide what a failure is ([`TowerHttpClassify`]).
 
 #[cfg(feature = "tracing")]
 mod access_log;
@@ -89,6 +92,8 @@ pub use circuit_breaker::{
     Permit, RecentCalls, RejectReason, Rejected, Snapshot, Subscription, Transition, VerdictGuard, Window,
 };
 pub use classify::{AutoClassify, AutoResponse, Classify, ClassifyResponse};
+#[cfg(feature = "tower-http")]
+pub use classify::{TowerHttpClassify, TowerHttpResponse};
 pub use concurrency_limit::{
     Acquire, AdaptiveLimit, ConcurrencyLimit, ConcurrencyLimitError, ConcurrencyLimitFuture, ConcurrencyLimitLayer,
     ConcurrencyLimitService, GenericConcurrencyLimitFuture, GenericConcurrencyLimitLayer,
