@@ -14,3 +14,4 @@ mod rates;
 mod round_robin;
 mod small_layers;
 mod support;
+mod why_it_must_exist;
