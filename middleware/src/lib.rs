@@ -72,12 +72,13 @@ mod protocol;
 mod reject;
 mod request_id;
 mod round_robin;
+mod stack;
 mod sync;
 mod unwind;
 mod verdict;
 
 #[cfg(feature = "tracing")]
-pub use access_log::{AccessLogFuture, AccessLogLayer, AccessLogService, Entry};
+pub use access_log::{AccessLogFuture, AccessLogLayer, AccessLogService, Entry, Route};
 pub use answer::AnswerFuture;
 pub use body::{BodyGuard, GuardedBody, ReplayBody, ReplayError};
 pub use catch_panic::{CatchPanicFuture, CatchPanicLayer, CatchPanicService};
@@ -99,5 +100,6 @@ pub use hop_limit::{HopLimitLayer, HopLimitService, Hops};
 pub use protocol::Protocol;
 pub use reject::{AutoReject, RejectResponse, Rejection, RejectionCode};
 pub use request_id::{RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
-pub use round_robin::{Failover, Instance, RoundRobin, RoundRobinFuture};
+pub use round_robin::{AnsweredBy, Failover, Instance, RoundRobin, RoundRobinFuture};
+pub use stack::{ClientStack, Guards, ServerFront, ServerStack};
 pub use verdict::Verdict;

@@ -33,6 +33,7 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
+    AnsweredBy, Instance,
     attempt::{Attempts, Failed},
     failover::Policy,
     rotation::{Rotation, Round},
@@ -62,6 +63,9 @@ pin_project! {
         policy: Arc<Policy<E, ResB>>,
         attempts: Attempts<ReqB, ResB>,
         round: Round<S>,
+        // The instance that was asked last, and how many were.
+        asked: Option<Instance<S>>,
+        asked_count: u32,
         // When to give up waiting for an instance; set by the first wait.
         give_up: Option<Instant>,
         // The end of the attempt under way.
@@ -100,7 +104,17 @@ impl<S, F, E, ReqB: Body<Data = Bytes>, ResB> RoundRobinFuture<S, F, E, ReqB, Re
     pub(super) fn new(rotation: Arc<Rotation<S>>, policy: Arc<Policy<E, ResB>>, request: Request<ReqB>) -> Self {
         let attempts = Attempts::new(request, &policy);
         let round = rotation.round();
-        Self { rotation, policy, attempts, round, give_up: None, per_try: None, step: Step::Pick }
+        Self {
+            rotation,
+            policy,
+            attempts,
+            round,
+            asked: None,
+            asked_count: 0,
+            give_up: None,
+            per_try: None,
+            step: Step::Pick,
+        }
     }
 }
 
@@ -122,6 +136,8 @@ where
                 let bound = this.policy.failover.per_try.filter(|_| !instance.is_local());
                 this.per_try.set(bound.map(sleep));
                 this.step.set(Step::Ready { service: instance.service().clone(), permit: Some(permit) });
+                *this.asked = Some(instance);
+                *this.asked_count = this.asked_count.saturating_add(1);
             }
             Err(rejected) => {
                 instance.skipped(&rejected);
@@ -247,6 +263,14 @@ fn is_over(bound: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> bool {
     bound.as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready())
 }
 
+/// The answer with the name of who gave it.
+fn signed<B, S>(mut answer: Answer<B>, asked: Option<&Instance<S>>, attempts: u32) -> Answer<B> {
+    if let Some(instance) = asked {
+        answer.extensions_mut().insert(AnsweredBy::new(instance, attempts));
+    }
+    answer
+}
+
 fn reject<B>(rejection: Rejection, protocol: Protocol) -> Answer<B> {
     rejected(AutoReject.reject(protocol, &rejection), &rejection)
 }
@@ -276,7 +300,7 @@ where
             let go_on = match next {
                 Next::Step | Next::RoundOver => continue,
                 Next::Pending => return Poll::Pending,
-                Next::Answer(answer) => return Poll::Ready(Ok(answer)),
+                Next::Answer(answer) => return Poll::Ready(Ok(signed(answer, this.asked.as_ref(), *this.asked_count))),
                 Next::Failed(failed) => this.attempts.failed(failed, this.policy.failover.attempts),
                 Next::GiveUp => false,
             };
@@ -287,7 +311,7 @@ where
                     Ok(response) => response.map(GuardedBody::unguarded),
                     Err((rejection, protocol)) => reject(rejection, protocol),
                 };
-                return Poll::Ready(Ok(answer));
+                return Poll::Ready(Ok(signed(answer, this.asked.as_ref(), *this.asked_count)));
             }
         }
     }

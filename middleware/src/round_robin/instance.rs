@@ -80,6 +80,10 @@ impl<S> Instance<S> {
         }
     }
 
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        self.shared.name.clone()
+    }
+
     pub(super) fn service(&self) -> &S {
         &self.service
     }

@@ -13,4 +13,5 @@ mod limit_queue;
 mod rates;
 mod round_robin;
 mod small_layers;
+mod stacks;
 mod support;
