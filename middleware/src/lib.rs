@@ -58,7 +58,7 @@
 //! - `tracing` (default): events for transitions, skipped instances and panics, and the access log.
 //! - `metrics`: what breakers do, for the recorder of the `metrics` crate that is installed when they are built; listed at
 //!   [`CircuitBreaker`].
-//! - `tower-http`: its classifiers decide what a failure is ([`TowerHttpClassify`]).
+//! - `tower-http`: its classifiers decide what a failure is (`TowerHttpClassify`).
 
 #[cfg(feature = "tracing")]
 mod access_log;
