@@ -105,6 +105,9 @@ pub use hop_limit::{HopLimitLayer, HopLimitService, Hops};
 pub use protocol::Protocol;
 pub use reject::{AutoReject, RejectResponse, Rejection, RejectionCode};
 pub use request_id::{RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
-pub use round_robin::{AnsweredBy, Failover, Instance, RoundRobin, RoundRobinFuture};
+pub use round_robin::{
+    AnsweredBy, Failover, HealthCheck, Instance, InstanceSnapshot, RetryBudget, RoundRobin, RoundRobinFuture,
+    RoundRobinSnapshot, is_never_sent,
+};
 pub use stack::{ClientStack, Guards, ServerFront, ServerStack};
 pub use verdict::Verdict;

@@ -6,7 +6,7 @@ use super::{Case, Peer, list, number, payloads, text};
 use crate::{process::Broker, stage::Stage};
 
 /// How many dead letters a redrive has to bring back that is killed on the way: several of its steps.
-const DEAD_LETTERS: usize = 30_000;
+const DEAD_LETTERS: usize = 20_000;
 
 fn peers(broker: &Broker) -> [Peer; 2] {
     [Peer::rest(broker.rest), Peer::grpc(broker.grpc)]
