@@ -15,3 +15,4 @@ mod round_robin;
 mod small_layers;
 mod stacks;
 mod support;
+mod why_it_must_exist;
