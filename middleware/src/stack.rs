@@ -149,7 +149,7 @@ impl<B: Clone, L: Clone> ServerStack<B, L> {
     pub fn front(&self) -> ServerFront {
         Stack::new(
             self.hop_limit.clone(),
-            Stack::new(self.catch_panic.clone(), Stack::new(self.access_log, self.request_id.clone())),
+            Stack::new(self.catch_panic.clone(), Stack::new(Clone::clone(&self.access_log), self.request_id.clone())),
         )
     }
 
@@ -276,6 +276,6 @@ where
 
     fn layer(&self, service: S) -> Self::Service {
         let guards = Guards::new(self.deadline, Stack::new(self.breaker.clone(), self.concurrency_limit.clone()));
-        Named::new(self.access_log, self.request_id.clone()).layer(guards.layer(service))
+        Named::new(Clone::clone(&self.access_log), self.request_id.clone()).layer(guards.layer(service))
     }
 }

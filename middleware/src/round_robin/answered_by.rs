@@ -1,12 +1,30 @@
 //! Which instance a response came from, for logs and for callers that want to know.
 
+use std::sync::Arc;
+
 use crate::{CircuitState, Instance};
 
 /// Which instance answered, in the extensions of a [`RoundRobin`](super::RoundRobin)'s responses. Also in those of its
 /// rejections, unless no instance was asked.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use axum::{Router, body::Body, routing::get};
+/// use campanile_middleware::{AnsweredBy, CircuitBreaker, Instance, RoundRobin};
+/// use tower::ServiceExt;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let router = Router::new().route("/", get(|| async { "hello" }));
+/// let here = Instance::new("here", router, CircuitBreaker::builder("here").build());
+/// let round = RoundRobin::<_, Infallible, Body>::new([here]);
+/// let response = round.oneshot(http::Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+/// let by = response.extensions().get::<AnsweredBy>().expect("an instance was asked");
+/// assert_eq!((by.instance(), by.attempts()), ("here", 1));
+/// # });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnsweredBy {
-    instance: std::sync::Arc<str>,
+    instance: Arc<str>,
     attempts: u32,
     circuit: CircuitState,
 }

@@ -198,3 +198,20 @@ async fn the_instance_that_answered_is_named_with_the_attempts_that_it_took() {
     let told = ["instance", "attempts", "circuit"].map(|field| entry.field(field).to_owned());
     assert_eq!(told, ["sound", "2", "closed"]);
 }
+
+#[tokio::test]
+async fn a_round_robins_own_answer_names_who_was_asked_last_if_anyone_was() {
+    let fails = service_fn(|_: Request<ReplayBody<Empty<Bytes>>>| async { Err::<Response<Full<Bytes>>, _>("broken") });
+    let fails = tower::util::BoxCloneSyncService::new(fails);
+    let breaker = CircuitBreaker::builder("only").consecutive_failures(1).build();
+    let balancer = RoundRobin::new([Instance::new("only", fails, breaker)]);
+    for told in [["outcome_unknown", "only", "1", "open"], ["no_instance", "", "", ""]] {
+        record_log(Level::DEBUG);
+        let service = AccessLogLayer::new().layer(balancer.clone());
+        let mut post = get("/");
+        *post.method_mut() = http::Method::POST;
+        service.oneshot(post).await.expect("infallible").into_body().collect().await.expect("a whole body");
+        let entry = only_entry();
+        assert_eq!(["refused", "instance", "attempts", "circuit"].map(|field| entry.field(field)), told);
+    }
+}
