@@ -161,6 +161,8 @@ async fn an_instance_whose_circuit_closes_gets_its_share_by_and_by() {
 
 #[tokio::test(start_paused = true)]
 async fn an_instance_is_ready_or_not_only_after_several_answers_of_a_kind() {
+    // The jitter of the interval.
+    fastrand::seed(5);
     let instance = Instance::new("a", (), CircuitBreaker::builder("a").build());
     let healthy = Arc::new(AtomicU16::new(1));
     let answer = healthy.clone();
