@@ -10,7 +10,7 @@ use std::{
 use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{
     engine::{
-        Engine, EngineError, Limits, Manage, OpenError, PurgeScope,
+        Engine, EngineError, Limits, LoadError, Manage, OpenError, PurgeScope,
         checkpoint::CheckpointStore,
         disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
         journal::{
@@ -552,6 +552,46 @@ fn what_is_lost_when_messages_are_moved_on_is_counted_and_its_segment_is_set_asi
     let (_, removal) = bare.checkpoints.finish(&mut bare.state, written);
     removal.run();
     assert!(!segment.exists() && segment.with_extension("damaged").exists());
+}
+
+#[test]
+fn a_segment_that_was_damaged_is_set_aside_however_long_it_was_still_needed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let mut bare = Bare::open(&dir, &FaultDisk::new(RealDisk));
+    bare.publish("t", &["a", "b"]);
+    bare.checkpoint().expect("written");
+    let damaged = bare.state.segments.ids().into_iter().next().expect("one");
+    bare.checkpoints.is_damaged(damaged);
+    bare.publish("u", &["c"]);
+    bare.checkpoint().expect("written");
+    assert!(bare.state.segments.has(damaged), "it is still needed");
+    bare.drop_first("t", 3);
+    // One message of it is delayed: it is moved on.
+    bare.checkpoint().expect("written");
+    assert!(!bare.state.segments.has(damaged));
+    let aside = fs::read_dir(dir.join("segments"))
+        .expect("there")
+        .filter(|entry| entry.as_ref().expect("readable").path().extension().is_some_and(|ending| ending == "damaged"));
+    assert_eq!(aside.count(), 1);
+}
+
+#[test]
+fn a_segment_that_cannot_be_opened_is_not_called_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let disk = FaultDisk::new(RealDisk);
+    let mut bare = Bare::open(&dir, &disk);
+    bare.publish("t", &["a"]);
+    bare.checkpoint().expect("written");
+    let store = bare.journal.store_uuid();
+    drop(bare);
+    let outcome = Outcome::Error(io::ErrorKind::PermissionDenied);
+    disk.set(Fault { op: Op::Open, name_end: ".seg", nth: 1, outcome, times: Times::Once });
+    let refused = CheckpointStore::open(Arc::new(disk), &dir, store).map(drop);
+    assert!(matches!(refused, Err(LoadError::Io { .. })), "{refused:?}");
 }
 
 #[test]
