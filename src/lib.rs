@@ -32,7 +32,7 @@
 //!                       engine::journal       ordered, durable frames in files
 //! ```
 //! Data flows one way, and so do names: a module names those to its right only, never a sibling.
-//! `cli → server → config → rest | grpc → observability → broker → engine → model`. The layers themselves are a crate
+//! `cli → server | client → config → rest | grpc → observability → broker → engine → model`. The layers themselves are a crate
 //! of their own, `campanile-middleware`, which names none of these.
 //!
 //! # Glossary
@@ -57,6 +57,7 @@
 
 pub mod broker;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod engine;
 pub mod grpc;

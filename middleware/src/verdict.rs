@@ -28,6 +28,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// `success`, `failure`, `throttled`, `ignore` or `cancelled`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Throttled { .. } => "throttled",
+            Self::Ignore => "ignore",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// Whether this is [`Verdict::Failure`].
     #[must_use]
     pub const fn is_failure(self) -> bool {

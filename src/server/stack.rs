@@ -8,13 +8,13 @@ use std::{convert::Infallible, time::Duration};
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use campanile_middleware::{
-    AccessLogLayer, CatchPanicLayer, CircuitBreaker, ConcurrencyLimitLayer, DeadlineLayer, HopLimitLayer,
-    KeyedCircuitBreakerLayer, Protocol, RejectionCode, RequestIdLayer,
+    CircuitBreaker, ConcurrencyLimitLayer, HopLimitLayer, KeyedCircuitBreakerLayer, Protocol, RejectionCode,
+    ServerStack,
 };
 use http::{HeaderValue, Request, Response};
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::{BoxError, Layer as _, Service, ServiceBuilder};
 
-use super::{branch::Branch, dispatch::Dispatch, operation::Operation, serving::Serving};
+use super::{branch::Branch, dispatch::Dispatch, fork::Fork, operation::Operation, serving::Serving};
 use crate::config::Config;
 
 /// Failures in a row after which an operation is refused at once, and for how long. More patient and shorter than an
@@ -28,9 +28,9 @@ const HOPS_MAX: u32 = 1;
 /// The layers that have state. Built once.
 #[derive(Debug)]
 pub(super) struct Stack {
-    concurrency_limit: ConcurrencyLimitLayer,
-    operation_breakers: KeyedCircuitBreakerLayer<Operation>,
-    deadline: DeadlineLayer,
+    layers: ServerStack<KeyedCircuitBreakerLayer<Operation>>,
+    /// The same circuits under the limit of those who wait for messages.
+    receives: ServerStack<KeyedCircuitBreakerLayer<Operation>>,
 }
 
 impl Stack {
@@ -41,39 +41,30 @@ impl Stack {
                 .open_for(OPERATION_OPEN_FOR)
                 .build()
         };
-        Self {
-            concurrency_limit: ConcurrencyLimitLayer::fixed(config.concurrency_limit),
-            operation_breakers: KeyedCircuitBreakerLayer::new(
-                |request| Some(Operation::of_path(request.uri.path())),
-                breaker,
-            ),
-            deadline: DeadlineLayer::new(config.request_timeout),
-        }
+        let breakers = KeyedCircuitBreakerLayer::new(|request| Some(Operation::of_path(request.uri.path())), breaker);
+        let layers = ServerStack::new()
+            .hop_limit(HopLimitLayer::new(HOPS_MAX))
+            .concurrency_limit(ConcurrencyLimitLayer::fixed(config.concurrency_limit))
+            .breaker(breakers)
+            .deadline(config.request_timeout);
+        let receives = layers.clone().concurrency_limit(ConcurrencyLimitLayer::fixed(config.waiting_receives_max));
+        Self { layers, receives }
     }
 
-    /// The whole service. Read top to bottom: a request meets the layers in this order, its response in the reverse.
+    /// The whole service. The order within the two parts, and the reasons for it, stand with [`ServerStack`]. Read top to
+    /// bottom: a request meets them in this order, its response in the reverse.
     pub(super) fn service(self, observability: Dispatch, serving: Serving) -> impl HttpService {
-        let use_ = ServiceBuilder::new()
-            // Bounds memory: nothing below ever holds more requests than this. Before the breaker, so that what is shed
-            // counts neither for nor against it.
-            .layer(self.concurrency_limit)
-            // Outside the deadline, so that being too slow counts as a failure.
-            .layer(self.operation_breakers)
-            // Around all attempts at a request together.
-            .layer(self.deadline)
-            .service(serving);
+        let use_ = Fork {
+            receives: self.receives.guards().layer(serving.clone()),
+            others: self.layers.guards().layer(serving),
+        };
         ServiceBuilder::new()
-            // Outermost, so that all that follows can name the request.
-            .layer(RequestIdLayer::new())
-            // Outside all that refuses or breaks, so that this is logged too.
-            .layer(AccessLogLayer::new())
             // Outside all layers that refuse: what they say over gRPC carries the code that the REST answer has.
             .map_response(name_code)
-            // A panic below becomes an answer, and is logged as such.
-            .layer(CatchPanicLayer::new())
-            // First of those that refuse: a request that goes in circles takes no place from others.
-            .layer(HopLimitLayer::new(HOPS_MAX))
-            // Overload and open circuits must stay observable: health is outside of both.
+            // Names, logs, catches panics, breaks circles.
+            .layer(self.layers.front())
+            // Overload and open circuits must stay observable: health is outside of both. Below the fork: the limit, the
+            // operations' breakers, and the deadline around all attempts at a request together.
             .service(Branch { observability, use_ })
     }
 }

@@ -1,11 +1,15 @@
 //! What is known of one request so far; written out when it ends, whichever way.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
-use crate::{BodyGuard, GrpcCode, Protocol, RequestId};
+use super::{Route, layer::Lookup};
+use crate::{
+    AnsweredBy, AutoClassify, AutoResponse, BodyGuard, CircuitState, Classify, ClassifyResponse, GrpcCode, Protocol,
+    RejectionCode, RequestId, Verdict,
+};
 
 /// The log entry of one request: the guard that the access log puts on a response's body.
 #[derive(Debug)]
@@ -14,7 +18,10 @@ pub struct Entry {
     uri: Uri,
     protocol: Protocol,
     request_id: Option<HeaderValue>,
+    peer: Option<SocketAddr>,
+    route: Option<Route>,
     started: Instant,
+    call: AutoResponse,
     head: Option<Head>,
     body_bytes: u64,
     written: bool,
@@ -25,6 +32,10 @@ struct Head {
     status: StatusCode,
     grpc_status: Option<GrpcCode>,
     after: Duration,
+    /// `None` as long as it waits for the end of the body.
+    verdict: Option<Verdict>,
+    refused: Option<RejectionCode>,
+    answered_by: Option<AnsweredBy>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +46,17 @@ enum Outcome {
 }
 
 impl Entry {
-    pub(super) fn new<B>(request: &Request<B>) -> Self {
+    pub(super) fn new<B>(request: &Request<B>, lookup: Lookup) -> Self {
         let id = request.extensions().get().map(RequestId::header_value);
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             protocol: Protocol::of(request.headers()),
             request_id: id.or_else(|| request.headers().get(RequestId::HEADER)).cloned(),
+            peer: lookup.peer.and_then(|peer| peer(request.extensions())),
+            route: lookup.route.and_then(|route| route(request.extensions())),
             started: Instant::now(),
+            call: AutoClassify.request(request),
             head: None,
             body_bytes: 0,
             written: false,
@@ -54,7 +68,16 @@ impl Entry {
             Protocol::Grpc => GrpcCode::of(response.headers()),
             Protocol::Rest => None,
         };
-        self.head = Some(Head { status: response.status(), grpc_status, after: self.started.elapsed() });
+        let extensions = response.extensions();
+        self.route = extensions.get::<Route>().cloned().or(self.route.take());
+        self.head = Some(Head {
+            status: response.status(),
+            grpc_status,
+            after: self.started.elapsed(),
+            verdict: self.call.head(response),
+            refused: extensions.get().copied(),
+            answered_by: extensions.get().cloned(),
+        });
     }
 
     fn outcome_at_end(&self) -> Outcome {
@@ -67,7 +90,9 @@ impl Entry {
         if fine { Outcome::Ok } else { Outcome::Error }
     }
 
-    fn write(&mut self, outcome: Outcome) {
+    fn write(&mut self, outcome: Outcome, verdict: Verdict) {
+        let head = self.head.as_ref();
+        let answered_by = head.and_then(|head| head.answered_by.as_ref());
         /// The level of an event must be a constant, so there are two.
         macro_rules! event {
             ($level:ident) => {
@@ -76,11 +101,13 @@ impl Entry {
                     tracing::Level::$level,
                     method = %self.method,
                     path = self.uri.path(),
+                    route = self.route.as_ref().map(Route::as_str),
                     protocol = self.protocol.as_str(),
-                    status = self.head.as_ref().map(|head| head.status.as_u16()),
-                    grpc_status = self.head.as_ref().and_then(|head| head.grpc_status).map(GrpcCode::as_i32),
+                    status = head.map(|head| head.status.as_u16()),
+                    grpc_status = head.and_then(|head| head.grpc_status).map(GrpcCode::as_i32),
+                    peer = self.peer.map(tracing::field::display),
                     request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
-                    head_ms = self.head.as_ref().map(|head| millis(head.after)),
+                    head_ms = head.map(|head| millis(head.after)),
                     total_ms = millis(self.started.elapsed()),
                     body_bytes = self.body_bytes,
                     outcome = match outcome {
@@ -88,6 +115,11 @@ impl Entry {
                         Outcome::Error => "error",
                         Outcome::Cancelled => "cancelled",
                     },
+                    verdict = verdict.as_str(),
+                    refused = head.and_then(|head| head.refused).map(|RejectionCode(code)| code),
+                    instance = answered_by.map(AnsweredBy::instance),
+                    attempts = answered_by.map(AnsweredBy::attempts),
+                    circuit = answered_by.map(AnsweredBy::circuit).map(CircuitState::as_str),
                     "request"
                 )
             };
@@ -113,19 +145,21 @@ impl BodyGuard for Entry {
         if let (Some(head), Some(code)) = (&mut self.head, trailers.and_then(GrpcCode::of)) {
             head.grpc_status = Some(code);
         }
-        let outcome = self.outcome_at_end();
-        self.write(outcome);
+        let verdict = self.head.as_ref().and_then(|head| head.verdict).unwrap_or_else(|| self.call.end(trailers));
+        self.write(self.outcome_at_end(), verdict);
     }
 
     fn error(mut self) {
-        self.write(Outcome::Error);
+        self.write(Outcome::Error, Verdict::Failure);
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.written {
-            self.write(if std::thread::panicking() { Outcome::Error } else { Outcome::Cancelled });
+        match (self.written, std::thread::panicking()) {
+            (true, _) => {}
+            (false, true) => self.write(Outcome::Error, Verdict::Failure),
+            (false, false) => self.write(Outcome::Cancelled, Verdict::Cancelled),
         }
     }
 }

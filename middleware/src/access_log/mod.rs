@@ -5,6 +5,8 @@
 
 mod entry;
 mod layer;
+mod route;
 
 pub use entry::Entry;
 pub use layer::{AccessLogFuture, AccessLogLayer, AccessLogService};
+pub use route::Route;

@@ -1,9 +1,12 @@
 //! The access log.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use campanile_middleware::{AccessLogLayer, CatchPanicLayer, RequestIdLayer};
+use campanile_middleware::{
+    AccessLogLayer, CatchPanicLayer, CircuitBreaker, ConcurrencyLimitLayer, Instance, ReplayBody, RequestIdLayer,
+    RoundRobin, Route,
+};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::sleep;
@@ -47,6 +50,11 @@ async fn one_event_per_request_with_all_there_is_to_know() {
         ("total_ms", "30.0"),
         ("body_bytes", "6"),
         ("outcome", "ok"),
+        ("verdict", "success"),
+        ("route", ""),
+        ("peer", ""),
+        ("refused", ""),
+        ("instance", ""),
     ];
     for (field, value) in expected {
         assert_eq!(entry.field(field), value, "{field}");
@@ -124,4 +132,69 @@ async fn nothing_is_logged_when_nobody_listens() {
     let service = AccessLogLayer::new().layer(service_fn(|_: Req| answer(500)));
     service.oneshot(get("/")).await.expect("infallible").into_body().collect().await.expect("a whole body");
     assert!(logged("access").is_empty());
+}
+
+#[tokio::test]
+async fn peer_and_route_stand_where_the_user_says_and_the_responses_route_wins() {
+    let log = AccessLogLayer::new()
+        .peer(|extensions| extensions.get::<SocketAddr>().copied())
+        .route(|extensions| extensions.get::<&str>().map(|path| Route::from(*path)));
+    for (told, route) in [(None, "/outer/{id}"), (Some(Route::from("/inner/{id}")), "/inner/{id}")] {
+        record_log(Level::DEBUG);
+        let service = log.layer(service_fn(move |_: Req| {
+            let told = told.clone();
+            async move {
+                let mut response = answer(200).await.expect("infallible");
+                told.map(|route| response.extensions_mut().insert(route));
+                Ok::<_, Infallible>(response)
+            }
+        }));
+        let mut request = get("/outer/7");
+        request.extensions_mut().insert(SocketAddr::from(([127, 0, 0, 1], 4000)));
+        request.extensions_mut().insert("/outer/{id}");
+        service.oneshot(request).await.expect("infallible").into_body().collect().await.expect("a whole body");
+        let entry = only_entry();
+        assert_eq!((entry.field("peer"), entry.field("route")), ("127.0.0.1:4000", route));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_logged_with_its_code_and_says_nothing_about_the_service() {
+    record_log(Level::DEBUG);
+    let stack = ServiceBuilder::new().layer(AccessLogLayer::new()).layer(ConcurrencyLimitLayer::fixed(0));
+    let service = stack.service(service_fn(|_: Req| answer(200)));
+    service.oneshot(get("/")).await.expect("infallible").into_body().collect().await.expect("a whole body");
+    let entry = only_entry();
+    assert_eq!((entry.field("refused"), entry.field("verdict")), ("overloaded", "ignore"));
+}
+
+#[tokio::test]
+async fn the_verdict_of_a_grpc_stream_falls_with_its_trailers() {
+    for (status, verdict) in [("0", "success"), ("8", "throttled"), ("14", "failure")] {
+        record_log(Level::DEBUG);
+        let service = AccessLogLayer::new().layer(service_fn(move |_: Req| async move {
+            let (feed, body) = fed();
+            feed.send(trailers(status)).expect("the body is there");
+            let response = Response::builder().header("content-type", "application/grpc").body(body);
+            Ok::<_, Infallible>(response.expect("valid"))
+        }));
+        service.oneshot(grpc("/s/m")).await.expect("infallible").into_body().collect().await.expect("a whole body");
+        assert_eq!(only_entry().field("verdict"), verdict);
+    }
+}
+
+#[tokio::test]
+async fn the_instance_that_answered_is_named_with_the_attempts_that_it_took() {
+    record_log(Level::DEBUG);
+    let instance = |name: &'static str, status: u16| {
+        let service = service_fn(move |_: Request<ReplayBody<Empty<Bytes>>>| answer(status));
+        let service = tower::util::BoxCloneSyncService::new(service);
+        Instance::new(name, service, CircuitBreaker::builder(name).consecutive_failures(1).build())
+    };
+    let balancer = RoundRobin::new([instance("broken", 503), instance("sound", 200)]).start(0);
+    let service = AccessLogLayer::new().layer(balancer);
+    service.oneshot(get("/")).await.expect("infallible").into_body().collect().await.expect("a whole body");
+    let entry = only_entry();
+    let told = ["instance", "attempts", "circuit"].map(|field| entry.field(field).to_owned());
+    assert_eq!(told, ["sound", "2", "closed"]);
 }
