@@ -167,6 +167,38 @@ mod tests {
     }
 
     #[test]
+    fn those_who_wait_only_for_the_disk_leave_together_and_the_others_stay_in_line() {
+        let mut waiters = Waiters::default();
+        let (queue, other) = (QueueId(1), QueueId(2));
+        let mut answers = Vec::new();
+        for (of, max, is_patient) in
+            [(queue, 1, true), (queue, 2, false), (queue, 3, true), (queue, 4, false), (other, 5, false)]
+        {
+            let (mut waiter, answer) = waiter();
+            (waiter.wanted.messages_max, waiter.is_patient) = (max, is_patient);
+            waiters.add(of, Timestamp::from_millis(50 + max as u64), waiter);
+            answers.push(answer);
+        }
+        assert_eq!((waiters.count(queue), waiters.count(other), waiters.len()), (4, 1, 5));
+        let taken = |waiters: &mut Waiters, queue| -> Vec<usize> {
+            waiters.take_impatient(queue).iter().map(|waiter| waiter.wanted.messages_max).collect()
+        };
+        assert_eq!(taken(&mut waiters, queue), [2, 4]);
+        assert_eq!(taken(&mut waiters, queue), [0; 0]);
+        assert_eq!(taken(&mut waiters, other), [5]);
+        assert!(!waiters.is_awaited(other));
+        assert_eq!((waiters.count(queue), waiters.len()), (2, 2));
+        let (until, first) = waiters.first(queue).expect("two are left");
+        assert_eq!((first.wanted.messages_max, waiters.count(queue)), (1, 1));
+        waiters.put_back(queue, until, first);
+        assert_eq!(waiters.next_deadline(), Some(Timestamp::from_millis(51)));
+        let order: Vec<usize> =
+            std::iter::from_fn(|| waiters.first(queue)).map(|(_, w)| w.wanted.messages_max).collect();
+        assert_eq!(order, [1, 3]);
+        assert_eq!((waiters.len(), waiters.next_deadline()), (0, None));
+    }
+
+    #[test]
     fn who_has_waited_long_enough_is_let_go() {
         let mut waiters = Waiters::default();
         let (first, _a) = waiter();

@@ -145,3 +145,29 @@ pub(super) fn example() -> QueueContent {
         gone: [Seq(6)].into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_earlier_versions_wrote_every_delivery_counts() {
+        let mut bytes = Vec::new();
+        let lists: [&[(u64, u32)]; 2] = [&[(3, 0), (4, 2)], &[(5, 7)]];
+        put_list(&mut bytes, lists[0], |out, (seq, attempts)| {
+            put_u64(out, *seq);
+            put_u32(out, *attempts);
+        });
+        put_list(&mut bytes, lists[1], |out, (seq, attempts)| {
+            put_u64(out, *seq);
+            put_u32(out, *attempts);
+            put_u64(out, 99);
+        });
+        let content = take_plain_content(&mut Reader::new(&bytes)).expect("as it was written");
+        let waiting: Vec<_> = content.waiting.iter().map(|(seq, w)| (seq.0, w.attempts.0, w.leases.0)).collect();
+        assert_eq!(waiting, [(3, 0, 0), (4, 2, 2)]);
+        let held: Vec<_> =
+            content.held.iter().map(|(seq, h)| (seq.0, h.attempt.0, h.lease.0, h.deadline.as_millis())).collect();
+        assert_eq!(held, [(5, 7, 7, 99)]);
+    }
+}

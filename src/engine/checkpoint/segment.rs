@@ -230,3 +230,62 @@ impl Window<'_> {
         Ok(&self.bytes[usize::try_from(at - self.begin).expect("inside the piece")..])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        engine::{
+            checkpoint::Kind,
+            disk::{Disk as _, RealDisk},
+            sealed::Sealed,
+        },
+        model::{Draft, Name, Seq, TopicId},
+    };
+
+    const ID: SegmentId = SegmentId(7);
+    const STORE: Uuid = Uuid::from_u128(5);
+
+    /// What an index that was made again from the records knows of a block.
+    fn known(blocks: &[Block]) -> Vec<(Place, Seq, u32, u64, u32)> {
+        blocks.iter().map(|block| (block.first, block.last, block.count, block.offset, block.bytes)).collect()
+    }
+
+    #[test]
+    fn an_index_that_is_made_again_has_the_blocks_that_were_written() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("f");
+        let mut writer = Writer::new(RealDisk.create(&path).expect("made"), STORE, ID);
+        // Of two megabytes: several blocks of a topic, and pieces that end within records. The second topic goes on where
+        // the first one ends, and the third leaves out places.
+        for (topic, seqs) in [(0, (0..20).collect::<Vec<u64>>()), (1, (20..23).collect()), (2, vec![0, 1, 5, 6])] {
+            for seq in seqs {
+                // Two records are a block, to the byte.
+                let draft = Draft { payload: vec![b'x'; 65_480].into(), ..Draft::default() };
+                let sealed = Sealed::new(draft, Timestamp::EPOCH, Duration::ZERO);
+                let kept = sealed.into_kept(Name::parse("t").expect("valid"), Timestamp::EPOCH);
+                if (topic, seq) == (2, 5) {
+                    writer.end_block();
+                }
+                let place = Place { topic: TopicId(topic), kind: Kind::Visible, seq: Seq(seq) };
+                writer.push(place, &kept.body(), None).expect("written");
+            }
+            writer.end_block();
+        }
+        let (length, written) = writer.finish().expect("synced");
+        assert_eq!((written.len(), u64::from(written[0].bytes)), (14, BLOCK_BYTES_TARGET));
+        let read = |expected_again| {
+            let file = RealDisk.open_read(&path).expect("there");
+            let (blocks, is_made_again) = blocks(&*file, length, STORE, ID).expect("readable").expect("a segment");
+            assert_eq!(is_made_again, expected_again);
+            known(&blocks)
+        };
+        assert_eq!(read(false), known(&written));
+        let mut bytes = std::fs::read(&path).expect("readable");
+        *bytes.last_mut().expect("not empty") ^= 1;
+        std::fs::write(&path, bytes).expect("damaged");
+        assert_eq!(read(true), known(&written));
+    }
+}

@@ -10,11 +10,11 @@ use std::{
 use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{
     engine::{
-        Engine, EngineError, Limits, Manage, OpenError, PurgeScope,
+        Engine, EngineError, Limits, LoadError, Manage, OpenError, PurgeScope,
         checkpoint::CheckpointStore,
         disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
         journal::{
-            FrameBuf, Journal as _, RecordIter,
+            FrameBuf, Journal as _, Record, RecordIter,
             file::{self, FileJournal},
         },
         reading::BlockCache,
@@ -23,7 +23,7 @@ use crate::{
         verbs::{Fill, Next, Publication, Step, Wanted},
         views::History,
     },
-    model::{Draft, Due, Timestamp},
+    model::{Draft, Due, Seq, Timestamp},
 };
 
 /// Journal files of eight pages.
@@ -426,6 +426,20 @@ impl Bare {
         self.journal.append(frame, end).expect("appended");
     }
 
+    /// The own queue of a topic, which comes into being, is done with its first messages.
+    fn drop_first(&mut self, topic: &str, count: u64) {
+        let (state, frame, blocks) = (&mut self.state, &mut FrameBuf::new(), &mut BlockCache::default());
+        let (limits, history) = (Limits::default(), &mut History::default());
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let mut step = Step { state, frame, blocks, now, limits, declares: true, history };
+        let queue = step.queue_for(&name(topic), None).expect("declared");
+        let purged =
+            Record::Purged { queue, scope: PurgeScope { ready: true, ..PurgeScope::default() }, end: Seq(count) };
+        step.emit(purged);
+        let end = self.journal.end();
+        self.journal.append(frame, end).expect("appended");
+    }
+
     /// What stands behind the messages that a receive of so many gets, with nothing in memory.
     fn next_of(&mut self, queue: &str, messages_max: usize) -> Next {
         let (state, frame, blocks) = (&mut self.state, &mut FrameBuf::new(), &mut BlockCache::default());
@@ -509,6 +523,75 @@ fn a_receive_asks_for_no_more_blocks_than_it_wants_messages_of() {
         let next = bare.next_of("t", messages_max);
         assert!(matches!(&next, Next::Missing(missing) if missing.len() == blocks), "{messages_max}: {next:?}");
     }
+}
+
+#[test]
+fn what_is_lost_when_messages_are_moved_on_is_counted_and_its_segment_is_set_aside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let mut bare = Bare::open(&dir, &FaultDisk::new(RealDisk));
+    let texts: Vec<String> = (0..8).map(|n| format!("text {n}")).collect();
+    bare.publish("t", &texts.iter().map(String::as_str).collect::<Vec<_>>());
+    bare.checkpoint().expect("written");
+    let segment = fs::read_dir(dir.join("segments"))
+        .expect("there")
+        .map(|entry| entry.expect("readable").path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "seg"))
+        .expect("one");
+    let mut bytes = fs::read(&segment).expect("readable");
+    for text in ["text 6", "text 7"] {
+        let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).expect("it is there");
+        bytes[at] ^= 1;
+    }
+    fs::write(&segment, bytes).expect("damaged");
+    bare.drop_first("t", 6);
+    let job = bare.checkpoints.begin(&mut bare.state, bare.journal.end());
+    let written = job.run().expect("written, but for what is lost");
+    assert_eq!(written.lost, 2);
+    let (_, removal) = bare.checkpoints.finish(&mut bare.state, written);
+    removal.run();
+    assert!(!segment.exists() && segment.with_extension("damaged").exists());
+}
+
+#[test]
+fn a_segment_that_was_damaged_is_set_aside_however_long_it_was_still_needed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let mut bare = Bare::open(&dir, &FaultDisk::new(RealDisk));
+    bare.publish("t", &["a", "b"]);
+    bare.checkpoint().expect("written");
+    let damaged = bare.state.segments.ids().into_iter().next().expect("one");
+    bare.checkpoints.is_damaged(damaged);
+    bare.publish("u", &["c"]);
+    bare.checkpoint().expect("written");
+    assert!(bare.state.segments.has(damaged), "it is still needed");
+    bare.drop_first("t", 3);
+    // One message of it is delayed: it is moved on.
+    bare.checkpoint().expect("written");
+    assert!(!bare.state.segments.has(damaged));
+    let aside = fs::read_dir(dir.join("segments"))
+        .expect("there")
+        .filter(|entry| entry.as_ref().expect("readable").path().extension().is_some_and(|ending| ending == "damaged"));
+    assert_eq!(aside.count(), 1);
+}
+
+#[test]
+fn a_segment_that_cannot_be_opened_is_not_called_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let disk = FaultDisk::new(RealDisk);
+    let mut bare = Bare::open(&dir, &disk);
+    bare.publish("t", &["a"]);
+    bare.checkpoint().expect("written");
+    let store = bare.journal.store_uuid();
+    drop(bare);
+    let outcome = Outcome::Error(io::ErrorKind::PermissionDenied);
+    disk.set(Fault { op: Op::Open, name_end: ".seg", nth: 1, outcome, times: Times::Once });
+    let refused = CheckpointStore::open(Arc::new(disk), &dir, store).map(drop);
+    assert!(matches!(refused, Err(LoadError::Io { .. })), "{refused:?}");
 }
 
 #[test]

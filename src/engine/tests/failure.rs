@@ -1,13 +1,17 @@
 //! What clients are told, and what is stored, when the journal fails; and that replaying is the same as having done it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use super::{AckMode, Clock, Timestamp, draft, name, texts};
 use crate::engine::{
     Engine, EngineError, Options, Receive,
     disk::{DiskSpace, Fault, FaultDisk, Op, Outcome, RealDisk, Times},
     journal::{
-        MemoryJournal, NextAppend,
+        AppendError, FrameBuf, Journal, MemoryJournal, NextAppend, Position, ReadError, Visit,
         file::{self, FileJournal},
     },
 };
@@ -163,6 +167,61 @@ async fn whichever_call_to_the_disk_fails_nothing_acknowledged_is_lost() {
         }
     }
     assert!(failures > 50, "only {failures} faults hit an append");
+}
+
+/// Panics instead of storing a frame, as soon as it is let.
+#[derive(Debug)]
+struct Panics {
+    inner: MemoryJournal,
+    may_begin: mpsc::Receiver<()>,
+}
+
+impl Journal for Panics {
+    fn read(&mut self, from: Position, visit: &mut Visit<'_>) -> Result<(), ReadError> {
+        self.inner.read(from, visit)
+    }
+
+    fn end(&self) -> Position {
+        self.inner.end()
+    }
+
+    fn append(&mut self, _: &mut FrameBuf, _: Position) -> Result<Position, AppendError> {
+        self.may_begin.recv().expect("the test lets it");
+        panic!("a mistake in the engine");
+    }
+
+    fn idle(&mut self) {}
+
+    fn is_long(&self) -> bool {
+        false
+    }
+
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn trim(&mut self, _: Position) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_commit_thread_that_panics_lets_nobody_wait() {
+    let (begin, may_begin) = mpsc::channel();
+    let engine = Engine::over(Box::new(Panics { inner: MemoryJournal::new(), may_begin }), options()).expect("opens");
+    let mut begun = Vec::new();
+    for n in 0..3 {
+        begun.push(engine.begin_publish(name("t"), vec![draft(&n.to_string())]).await.expect("in line"));
+    }
+    begin.send(()).expect("it waits for that");
+    for pending in begun {
+        let outcome = pending.await.map(drop);
+        assert!(matches!(outcome, Err(EngineError::OutcomeUnknown | EngineError::Stopped)), "{outcome:?}");
+    }
+    engine.failed().await;
+    assert!(engine.has_failed());
+    assert_eq!(publish(&engine, "late").await, Err(EngineError::Stopped));
+    engine.close().await;
 }
 
 #[tokio::test]

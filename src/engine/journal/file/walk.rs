@@ -362,6 +362,25 @@ mod tests {
     }
 
     #[test]
+    fn files_that_end_before_the_position_are_told_and_those_that_end_at_it_are_not() {
+        let bench = Bench::new(16);
+        two_runs(&bench);
+        let newest = bench.wal_files().pop().expect("there is one");
+        let last = header_of(&std::fs::read(newest).expect("readable")).last();
+        for (beyond, count) in [(0, 0), (1, 1), (PAGE as u64, 1)] {
+            let (from, mut defects) = (Position(last.0 + beyond), Vec::new());
+            survey(&RealDisk, bench.dir(), Some(from), &mut |sighting| match sighting {
+                Sighting::Defect(defect) => defects.push(defect),
+                Sighting::Frame { .. } => panic!("there is no frame from there on"),
+            });
+            assert_eq!(defects.len(), count, "{beyond}: {defects:?}");
+            assert!(
+                defects.iter().all(|defect| matches!(defect, Defect::EndsBefore { from: told, .. } if *told == from))
+            );
+        }
+    }
+
+    #[test]
     fn a_newer_kind_of_frame_is_told_and_the_next_file_read() {
         let bench = Bench::new(8);
         let end = two_runs(&bench);
