@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+use super::remote;
 use crate::config::{Allowed, ConfigError, KEYS, Raw, table};
 
 const CONFIG: &str = "config";
@@ -27,6 +28,7 @@ pub(super) fn command() -> Command {
         .subcommand(health())
         .subcommand(import())
         .subcommand(doctor())
+        .subcommands(remote::commands())
 }
 
 fn serve() -> Command {
@@ -93,7 +95,7 @@ fn settings_of_a_store() -> impl Iterator<Item = Arg> {
     })
 }
 
-fn settings() -> impl Iterator<Item = Arg> {
+pub(super) fn settings() -> impl Iterator<Item = Arg> {
     let file = Arg::new(CONFIG)
         .long(CONFIG)
         .value_name("FILE")

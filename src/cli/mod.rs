@@ -1,12 +1,13 @@
 //! The command line: what can be asked of the program, and what it answers with its exit code.
 //!
 //! Not here: what the commands do beyond reading their arguments and printing. Exit codes: 0 done, 1 refused or failed,
-//! 2 the command line is wrong, 74 (`EX_IOERR`) the store failed while it served.
+//! 2 the command line is wrong, 3 no broker could be reached, 74 (`EX_IOERR`) the store failed while it served.
 
 mod args;
 mod doctor;
 mod health;
 mod import;
+mod remote;
 mod serve;
 
 use std::{
@@ -30,7 +31,7 @@ pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(("health", matches)) => health::run(matches),
         Some(("import", matches)) => import::run(matches),
         Some(("doctor", matches)) => doctor::run(matches),
-        Some((name, _)) => unreachable!("`{name}` is not among the commands of args.rs"),
+        Some((name, matches)) => remote::run(name, matches),
     }
 }
 

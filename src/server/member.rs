@@ -9,13 +9,14 @@ use std::{
 use axum::{body::Body, routing::future::RouteFuture};
 use campanile_middleware::{Protocol, ReplayBody, Verdict};
 use http::{Request, Response, StatusCode, header::RETRY_AFTER, response::Parts};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited, combinators::Collect};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, ResponseFuture};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
-use super::{dispatch::Dispatch, forward::Forward};
+use super::{dispatch::Dispatch, forward::Forward, operation::is_stream};
 
 /// Longest answer of another instance: the 16 MiB of payloads that a receive hands out at most, several times that when
 /// a payload is written with escapes, and what travels beside them.
@@ -41,7 +42,10 @@ impl Service<Request<ReplayBody<Body>>> for Member {
         let request = request.map(Body::new);
         match self {
             Self::ThisProcess(dispatch) => MemberFuture::ThisProcess { future: dispatch.call(request) },
-            Self::Other(forward) => MemberFuture::Head { future: forward.send(request) },
+            Self::Other(forward) => {
+                let is_stream = is_stream(request.uri().path());
+                MemberFuture::Head { future: forward.send(request), is_stream }
+            }
         }
     }
 }
@@ -54,6 +58,11 @@ fn is_declined<B>(response: &Response<B>) -> bool {
         Protocol::Rest => response.status() == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(RETRY_AFTER),
         Protocol::Grpc => headers.contains_key("grpc-retry-pushback-ms"),
     }
+}
+
+/// Whether the answer has no body: a refusal over gRPC.
+fn is_ended(response: &Response<Incoming>) -> bool {
+    response.body().is_end_stream()
 }
 
 /// What an instance did not answer.
@@ -73,12 +82,13 @@ impl MemberError {
 }
 
 pin_project! {
-    /// The answer of an instance. Of another one it is complete: if it broke off half way, the client would be told so
-    /// with the head of a success, and the request could not be repeated any more.
+    /// The answer of an instance. Of another one it is complete, unless it is a stream that goes on for as long as its client
+    /// wants: if it broke off half way, the client would be told so with the head of a success, and the request could not be
+    /// repeated any more.
     #[project = MemberProj]
     pub(super) enum MemberFuture {
         ThisProcess { #[pin] future: RouteFuture<std::convert::Infallible> },
-        Head { #[pin] future: ResponseFuture },
+        Head { #[pin] future: ResponseFuture, is_stream: bool },
         Body { head: Option<Parts>, #[pin] body: Collect<Limited<Incoming>> },
     }
 }
@@ -90,8 +100,12 @@ impl Future for MemberFuture {
         loop {
             match self.as_mut().project() {
                 MemberProj::ThisProcess { future } => return future.poll(cx).map(|Ok(response)| Ok(response)),
-                MemberProj::Head { future } => {
-                    let (head, body) = ready!(future.poll(cx))?.into_parts();
+                MemberProj::Head { future, is_stream } => {
+                    let response = ready!(future.poll(cx))?;
+                    if *is_stream && !is_ended(&response) {
+                        return Poll::Ready(Ok(response.map(Body::new)));
+                    }
+                    let (head, body) = response.into_parts();
                     let body = Limited::new(body, ANSWER_BYTES_MAX).collect();
                     self.set(Self::Body { head: Some(head), body });
                 }

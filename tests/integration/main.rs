@@ -3,6 +3,7 @@
 //! Not here: how anything is done inside. What a test's name says is what the broker promises.
 
 mod bad_input;
+mod cli;
 mod clients;
 mod conformance;
 mod contract;
