@@ -8,7 +8,11 @@ use std::{
 
 use axum::{body::Body, routing::future::RouteFuture};
 use campanile_middleware::{Protocol, ReplayBody, Verdict};
-use http::{Request, Response, StatusCode, header::RETRY_AFTER, response::Parts};
+use http::{
+    Request, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    response::Parts,
+};
 use http_body_util::{BodyExt as _, Limited, combinators::Collect};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, ResponseFuture};
@@ -56,6 +60,11 @@ fn is_declined<B>(response: &Response<B>) -> bool {
     }
 }
 
+/// Whether the answer goes on for as long as there are messages. It is passed on as it comes.
+fn is_event_stream<B>(response: &Response<B>) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|value| value == "text/event-stream")
+}
+
 /// What an instance did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MemberError {
@@ -73,8 +82,8 @@ impl MemberError {
 }
 
 pin_project! {
-    /// The answer of an instance. Of another one it is complete: if it broke off half way, the client would be told so
-    /// with the head of a success, and the request could not be repeated any more.
+    /// The answer of an instance. Of another one it is complete, unless it is a stream of events: if it broke off half way,
+    /// the client would be told so with the head of a success, and the request could not be repeated any more.
     #[project = MemberProj]
     pub(super) enum MemberFuture {
         ThisProcess { #[pin] future: RouteFuture<std::convert::Infallible> },
@@ -91,7 +100,11 @@ impl Future for MemberFuture {
             match self.as_mut().project() {
                 MemberProj::ThisProcess { future } => return future.poll(cx).map(|Ok(response)| Ok(response)),
                 MemberProj::Head { future } => {
-                    let (head, body) = ready!(future.poll(cx))?.into_parts();
+                    let response = ready!(future.poll(cx))?;
+                    if is_event_stream(&response) {
+                        return Poll::Ready(Ok(response.map(Body::new)));
+                    }
+                    let (head, body) = response.into_parts();
                     let body = Limited::new(body, ANSWER_BYTES_MAX).collect();
                     self.set(Self::Body { head: Some(head), body });
                 }

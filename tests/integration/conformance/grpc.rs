@@ -8,14 +8,14 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value, json};
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
-use super::peer::{Answer, Refused, field_of, with_data, with_form};
+use super::peer::{Answer, BROKEN, Refused, field_of, with_data, with_form};
 
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are well formed"));
@@ -107,7 +107,12 @@ fn settlement(call: &str, ack_id: &Value, args: &Value) -> Value {
 
 pub(super) fn refused(status: &Status) -> Refused {
     let details = status.get_error_details();
-    let info = details.error_info().unwrap_or_else(|| panic!("a refusal without an ErrorInfo: {status:?}"));
+    let Some(info) = details.error_info() else {
+        // Only a connection that broke has none.
+        assert!(matches!(status.code(), Code::Unknown | Code::Unavailable), "{status:?}");
+        assert!(status.metadata().is_empty(), "a refusal without an ErrorInfo: {status:?}");
+        return Refused { code: BROKEN.to_owned(), field: String::new() };
+    };
     assert_eq!(info.domain, "campanile", "{status:?}");
     let code = status.metadata().get("campanile-code").and_then(|code| code.to_str().ok());
     assert_eq!(code, Some(info.reason.as_str()), "{status:?}");

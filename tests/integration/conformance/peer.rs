@@ -20,6 +20,9 @@ pub(crate) struct Refused {
 
 pub(crate) type Answer = Result<Value, Refused>;
 
+/// The code of a call whose connection broke.
+pub(super) const BROKEN: &str = "broken";
+
 /// The broker over one protocol.
 #[derive(Debug, Clone)]
 pub(crate) enum Peer {

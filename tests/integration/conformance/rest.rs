@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use reqwest::{Client, Method};
 use serde_json::{Map, Value};
 
-use super::peer::{Answer, Refused, field_of};
+use super::peer::{Answer, BROKEN, Refused, field_of};
 
 /// The broker over REST.
 #[derive(Debug, Clone)]
@@ -96,9 +96,10 @@ impl RestPeer {
             Method::GET | Method::DELETE => request.query(&pairs(&args)),
             _ => request.json(&args),
         };
-        let response = request.send().await.expect("an answer");
+        let broken = |_| Refused { code: BROKEN.to_owned(), field: String::new() };
+        let response = request.send().await.map_err(broken)?;
         let (status, kind) = (response.status(), response.headers().get("content-type").cloned());
-        let bytes = response.bytes().await.expect("a whole answer");
+        let bytes = response.bytes().await.map_err(broken)?;
         let value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
         if status.is_success() {
             return Ok(value);

@@ -6,7 +6,7 @@ use super::{Case, Peer, list, number, payloads, text};
 use crate::{process::Broker, stage::Stage};
 
 /// How many dead letters a redrive has to bring back that is killed on the way: several of its steps.
-const DEAD_LETTERS: usize = 30_000;
+const DEAD_LETTERS: usize = 20_000;
 
 fn peers(broker: &Broker) -> [Peer; 2] {
     [Peer::rest(broker.rest), Peer::grpc(broker.grpc)]
@@ -67,7 +67,10 @@ async fn find(case: &Case, left: Left) {
     assert_eq!(number(&shown["policy"]["limits"]["max_messages"]), 100);
     assert_eq!(case.counts(&queue).await, [3, 1, 1, 1, 1], "{}", case.peer.name());
     let dead = case.browse(&queue, "dead").await;
-    assert_eq!((text(&dead[0]["id"]), text(&dead[0]["dead_letter"]["reason"])), (left.ids[2].clone(), "for good".into()));
+    assert_eq!(
+        (text(&dead[0]["id"]), text(&dead[0]["dead_letter"]["reason"])),
+        (left.ids[2].clone(), "for good".into())
+    );
     assert_eq!(case.publish_as(&case.name, json!({"json": "d", "dedup_id": "d"})).await, left.duplicate, "still known");
     assert_eq!(case.ack(&queue, &left.held).await, "ok", "the lease has survived");
     case.ok("resume", json!({"queue": queue})).await;
