@@ -19,7 +19,12 @@ pub(super) fn signed(status: StatusCode, fields: &impl Serialize) -> Response {
 
 /// The fields alone.
 pub(super) fn plain(fields: &impl Serialize) -> Response {
-    json(StatusCode::OK, bytes_of(fields))
+    with_status(StatusCode::OK, fields)
+}
+
+/// The same with another status of success.
+pub(super) fn with_status(status: StatusCode, fields: &impl Serialize) -> Response {
+    json(status, bytes_of(fields))
 }
 
 /// A body that is written already.

@@ -88,7 +88,8 @@ fn payload_json(message: &Message) -> Cow<'_, [u8]> {
     Cow::Owned(json)
 }
 
-fn as_object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes pairs as an object, in their order.
+pub(super) fn as_object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 

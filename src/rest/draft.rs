@@ -26,11 +26,11 @@ pub(super) const FIELDS: &[&str] = &[
 ];
 
 /// The header that may carry the dedup id.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The headers of W3C Trace Context.
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+pub(super) const TRACEPARENT: &str = "traceparent";
+pub(super) const TRACESTATE: &str = "tracestate";
 
 /// Up to here a payload is copied: less than the read buffer that a slice of it would keep in memory.
 const COPY_BYTES_MAX: usize = 4 << 10;
@@ -55,13 +55,13 @@ pub(super) fn draft_of(headers: &HeaderMap, body: &Bytes, fields: &Fields<'_>) -
 }
 
 /// A header that is a text; one that is none, or empty, says nothing.
-fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     let text = headers.get(name)?.to_str().ok()?;
     (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// The bytes of `message` within `body`, without a copy unless that would keep much more in memory than the payload.
-fn payload_of(body: &Bytes, message: &RawValue) -> Bytes {
+pub(super) fn payload_of(body: &Bytes, message: &RawValue) -> Bytes {
     let payload = message.get().as_bytes();
     if payload.len() <= COPY_BYTES_MAX || payload.len() < body.len() / 2 {
         return Bytes::copy_from_slice(payload);

@@ -8,6 +8,7 @@ use axum::{
 };
 use campanile_middleware::Verdict;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::broker::BrokerError;
 
@@ -52,6 +53,17 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
+    /// The body is of a type that the call does not take.
+    pub(super) fn unsupported_media_type() -> Self {
+        let detail = "the call takes application/json, or no content type at all".into();
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    /// What tells the cases of one status apart.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The request has a longer body than is read.
     pub(super) fn body_too_large(max: usize) -> Self {
         let detail = format!("body: has more than the {max} bytes that are allowed");
@@ -93,14 +105,20 @@ impl From<BrokerError> for Problem {
     }
 }
 
-/// The document, as RFC 9457 has it. Its type is the status alone; `code` tells the cases of one status apart.
-#[derive(Serialize)]
-struct Document<'a> {
+/// Why a request was not carried out, as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
+    /// `about:blank`: it is the status alone.
     r#type: &'static str,
+    /// The status in words.
     title: &'static str,
     status: u16,
+    /// What is wrong, for people.
     detail: &'a str,
+    /// What is wrong, for programs: tells the cases of one status apart.
     code: &'static str,
+    /// The field that is wrong, if one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
 }

@@ -32,7 +32,8 @@ impl Query {
         self.text(field)?.map(read).transpose()
     }
 
-    fn text(&self, field: &'static str) -> Result<Option<&str>, BrokerError> {
+    /// A text.
+    pub(super) fn text(&self, field: &'static str) -> Result<Option<&str>, BrokerError> {
         let mut values = self.0.iter().filter(|(name, _)| name == field).map(|(_, value)| value.as_str());
         match (values.next(), values.next()) {
             (_, Some(_)) => Err(BrokerError::invalid(field, "is given more than once")),

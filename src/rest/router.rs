@@ -5,10 +5,14 @@ use axum::{
     extract::{Path, rejection::PathRejection},
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+};
+use utoipa::OpenApi as _;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter},
+    routes,
 };
 
-use super::{ack, consume, error::Problem, health, publish, register};
+use super::{consume, docs, error::Problem, health, publish, register, v1};
 use crate::{
     broker::{Broker, BrokerError},
     model::Name,
@@ -38,13 +42,10 @@ pub(super) struct Calls {
 /// The calls that belong behind the concurrency limit and the breaker. Unknown paths are answered here, too.
 pub fn router(broker: Broker, options: Options) -> Router {
     let publish_bytes_max = options.message_bytes_max.saturating_add(PUBLISH_OVERHEAD_BYTES);
-    // HEAD would take messages and show none, so it is not implied by GET here.
-    let consume = get(consume::consume).head(get_only).fallback(get_only);
-    Router::new()
-        .route("/register", post(register::register))
-        .route("/publish", post(publish::publish))
-        .route("/consume/{queue}", consume)
-        .route("/v1/queues/{queue}/ack", post(ack::ack))
+    let (router, mut api) = calls().split_for_parts();
+    api.merge(health_calls().into_openapi());
+    router
+        .merge(docs::router(api))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_path)
         .with_state(Calls { broker, publish_bytes_max })
@@ -53,12 +54,26 @@ pub fn router(broker: Broker, options: Options) -> Router {
 /// Health and readiness, which must be answered under overload and with an open breaker, too. It has no fallback, so
 /// that it can be merged with [`router`].
 pub fn health_router(broker: Broker) -> Router {
-    Router::new()
-        .route("/health", get(health::health))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::health))
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(broker)
+    Router::from(health_calls()).method_not_allowed_fallback(method_not_allowed).with_state(broker)
+}
+
+/// The calls with their descriptions.
+fn calls() -> OpenApiRouter<Calls> {
+    OpenApiRouter::with_openapi(docs::Description::openapi())
+        .routes(routes!(register::register))
+        .routes(routes!(publish::publish))
+        .routes(without_head(routes!(consume::consume)))
+        .merge(v1::routes())
+}
+
+fn health_calls() -> OpenApiRouter<Broker> {
+    OpenApiRouter::new().routes(routes!(health::health)).routes(routes!(health::live)).routes(routes!(health::ready))
+}
+
+/// HEAD would take messages and show none, so it is not implied by GET here.
+pub(super) fn without_head(routes: UtoipaMethodRouter<Calls>) -> UtoipaMethodRouter<Calls> {
+    let (schemas, paths, methods) = routes;
+    (schemas, paths, methods.head(get_only).fallback(get_only))
 }
 
 /// The queue that a path names.

@@ -99,3 +99,32 @@ async fn refusals_of_the_engine_have_their_codes() {
     let (status, problem) = client.post("/publish", json!({"topic": "t.s", "message": 1})).await;
     assert_eq!((status.as_u16(), &problem["code"]), (409, &json!("name_conflict")));
 }
+
+#[tokio::test]
+async fn a_consumer_that_hangs_up_gives_its_messages_back_at_once() {
+    let client = Client::new();
+    client.post("/publish", json!({"topic": "t", "message": 1})).await;
+    let asks = || {
+        let pull = Request::post("/v1/queues/t/pull").body(Body::empty());
+        let consume = Request::get("/consume/t?ack_deadline_seconds=30").body(Body::empty());
+        [pull, consume].map(|request| request.expect("a valid request"))
+    };
+    for request in asks() {
+        let answer = client.0.clone().oneshot(request).await.expect("infallible");
+        assert_eq!(answer.status(), StatusCode::OK);
+        // Nobody reads it.
+        drop(answer);
+        let messages = client.consume("/consume/t?ack_deadline_seconds=30&wait_seconds=20").await;
+        assert_eq!(messages[0]["delivery_attempt"], 1, "that delivery does not count");
+        let release = json!({"ack_ids": [messages[0]["ack_id"]], "outcome": "RELEASE"});
+        assert_eq!(client.post("/v1/queues/t/nack", release).await.1["results"][0]["code"], "ok");
+    }
+    for request in asks() {
+        let answer = client.0.clone().oneshot(request).await.expect("infallible");
+        let body = to_bytes(answer.into_body(), usize::MAX).await.expect("readable");
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        let release = json!({"ack_ids": [body["messages"][0]["ack_id"]], "outcome": "RELEASE"});
+        let (_, answer) = client.post("/v1/queues/t/nack", release).await;
+        assert_eq!(answer["results"][0]["code"], "ok", "what was read to its end is the consumer's");
+    }
+}

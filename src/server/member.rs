@@ -8,7 +8,11 @@ use std::{
 
 use axum::{body::Body, routing::future::RouteFuture};
 use campanile_middleware::{Protocol, ReplayBody, Verdict};
-use http::{Request, Response, StatusCode, header::RETRY_AFTER, response::Parts};
+use http::{
+    Request, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    response::Parts,
+};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited, combinators::Collect};
 use hyper::body::Incoming;
@@ -65,6 +69,11 @@ fn is_ended(response: &Response<Incoming>) -> bool {
     response.body().is_end_stream()
 }
 
+/// Whether the answer goes on for as long as there are messages. It is passed on as it comes.
+fn is_event_stream<B>(response: &Response<B>) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|value| value == "text/event-stream")
+}
+
 /// What an instance did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MemberError {
@@ -102,7 +111,7 @@ impl Future for MemberFuture {
                 MemberProj::ThisProcess { future } => return future.poll(cx).map(|Ok(response)| Ok(response)),
                 MemberProj::Head { future, is_stream } => {
                     let response = ready!(future.poll(cx))?;
-                    if *is_stream && !is_ended(&response) {
+                    if (*is_stream || is_event_stream(&response)) && !is_ended(&response) {
                         return Poll::Ready(Ok(response.map(Body::new)));
                     }
                     let (head, body) = response.into_parts();

@@ -20,3 +20,4 @@ mod process;
 mod refused_start;
 mod stack;
 mod stage;
+mod v1;

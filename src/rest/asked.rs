@@ -1,0 +1,86 @@
+//! The head of a request: what its path, its query and its headers say.
+//!
+//! Not here: its body. Invariant: what cannot be read is refused by the name of its field.
+
+use axum::{
+    extract::{FromRequestParts, RawPathParams},
+    http::{HeaderMap, header, request::Parts},
+};
+use uuid::Uuid;
+
+use super::{error::Problem, query::Query};
+use crate::{
+    broker::{BrokerError, List, Page},
+    model::{MessageId, Name},
+};
+
+/// How much of a client's user agent names it as a consumer, in characters.
+const AGENT_CHARS: usize = 64;
+
+/// The head of a request.
+#[derive(Debug)]
+pub(super) struct Asked {
+    params: RawPathParams,
+    /// What stands behind the question mark.
+    pub(super) query: Query,
+    /// The headers.
+    pub(super) headers: HeaderMap,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| BrokerError::invalid("path", rejection.body_text()))?;
+        Ok(Self { params, query: Query::parse(&parts.uri)?, headers: std::mem::take(&mut parts.headers) })
+    }
+}
+
+impl Asked {
+    /// The name at the place `field` of the path.
+    pub(super) fn name(&self, field: &'static str) -> Result<Name, BrokerError> {
+        Name::parse(self.param(field)).map_err(|e| BrokerError::invalid(field, e.to_string()))
+    }
+
+    /// The message id at the place `field` of the path.
+    pub(super) fn message_id(&self, field: &'static str) -> Result<MessageId, BrokerError> {
+        message_id(field, self.param(field))
+    }
+
+    /// Which page of a list is asked for.
+    pub(super) fn page(&self) -> Result<Page, BrokerError> {
+        let size = self.query.number("page_size", "a whole number")?;
+        Ok(Page { size, token: self.query.text("page_token")?.unwrap_or_default().to_owned() })
+    }
+
+    /// The page of a list, and how its names begin.
+    pub(super) fn list(&self) -> Result<List, BrokerError> {
+        let prefix = self.query.text("prefix")?.unwrap_or_default().to_owned();
+        Ok(List { prefix, page: self.page()? })
+    }
+
+    fn param(&self, field: &'static str) -> &str {
+        // A route without it would show an empty one as wrong.
+        self.params.iter().find(|(name, _)| *name == field).map_or("", |(_, value)| value)
+    }
+}
+
+/// The id of a message.
+pub(super) fn message_id(
+    field: impl Into<std::borrow::Cow<'static, str>>,
+    text: &str,
+) -> Result<MessageId, BrokerError> {
+    let id = Uuid::try_parse(text).map(MessageId);
+    id.map_err(|_| BrokerError::invalid(field, format!("is {text:?}; it must be the UUID of a message")))
+}
+
+/// What a consumer is called: as it says, or else as its client does.
+pub(super) fn consumer(name: Option<&str>, headers: &HeaderMap) -> Option<String> {
+    let agent = || headers.get(header::USER_AGENT)?.to_str().ok();
+    let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
+    let agent =
+        || agent().map(|agent| agent.chars().take(AGENT_CHARS).collect()).filter(|name: &String| !name.is_empty());
+    name.or_else(agent)
+}
