@@ -12,10 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::{Router, routing::get};
 use bytes::Bytes;
 use campanile_middleware::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, ConcurrencyLimitLayer, GenericCircuitBreakerLayer,
-    Verdict, Window,
+    AccessLogLayer, AdaptiveLimit, CatchPanicLayer, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer,
+    ConcurrencyLimit, ConcurrencyLimitLayer, DeadlineLayer, GenericCircuitBreakerLayer, GenericConcurrencyLimitLayer,
+    HopLimitLayer, OverflowQueue, RequestIdLayer, Verdict, Window,
 };
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use failsafe::CircuitBreaker as _;
@@ -140,6 +142,45 @@ fn http_layers(criterion: &mut Criterion) {
     oneshot("ours, concurrency limit", &|| drop(drive(limited.clone().oneshot(request()))));
     let tower = ServiceBuilder::new().load_shed().concurrency_limit(1024).service(service_fn(http));
     oneshot("tower, load shed and concurrency limit", &|| drop(drive(tower.clone().oneshot(request()))));
+    let full = ConcurrencyLimitLayer::fixed(0).layer(service_fn(http));
+    oneshot("ours, concurrency limit, refused", &|| drop(drive(full.clone().oneshot(request()))));
+}
+
+fn limits(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("concurrency limit");
+    calls(&mut group, "bare service", service_fn(answer));
+    let fixed = GenericConcurrencyLimitLayer::new(ConcurrencyLimit::fixed(1024));
+    calls(&mut group, "ours", fixed.layer(service_fn(answer)));
+    let queued = fixed.clone().overflow(OverflowQueue { len: 1024, timeout: WINDOW });
+    calls(&mut group, "ours, with a queue", queued.layer(service_fn(answer)));
+    let adaptive = GenericConcurrencyLimitLayer::new(ConcurrencyLimit::adaptive(AdaptiveLimit::default()));
+    calls(&mut group, "ours, adaptive", adaptive.layer(service_fn(answer)));
+    let tower = ServiceBuilder::new().load_shed().concurrency_limit(1024).service(service_fn(answer));
+    calls(&mut group, "tower, load shed and concurrency limit", tower);
+    let tower = ServiceBuilder::new().concurrency_limit(1024).service(service_fn(answer));
+    calls(&mut group, "tower, concurrency limit", tower);
+}
+
+/// The layers of a server over a route of axum, with nobody who listens to its log.
+fn server_stack(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("server stack, axum route");
+    let route = || Router::new().route("/", get(|| async { "hello" }));
+    let ask = || Request::get("/").body(axum::body::Body::empty()).expect("a valid request");
+    let stack = ServiceBuilder::new()
+        .layer(RequestIdLayer::new())
+        .layer(AccessLogLayer::new())
+        .layer(CatchPanicLayer::new())
+        .layer(HopLimitLayer::new(1))
+        .layer(ConcurrencyLimitLayer::fixed(1024))
+        .layer(CircuitBreakerLayer::new(consecutive()))
+        .layer(DeadlineLayer::new(WINDOW))
+        .service(route());
+    // The deadline has a timer, which wants a runtime.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let bare = route();
+    group.bench_function("bare route", |bencher| bencher.iter(|| drop(drive(bare.clone().oneshot(ask())))));
+    group.bench_function("ours", |bencher| bencher.iter(|| drop(drive(stack.clone().oneshot(ask())))));
 }
 
 /// Time per call of each of `threads` threads that share a breaker.
@@ -172,6 +213,6 @@ fn shared(criterion: &mut Criterion) {
 criterion_group! {
     name = layers;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = closed_consecutive, closed_rate, http_layers, shared
+    targets = closed_consecutive, closed_rate, limits, http_layers, server_stack, shared
 }
 criterion_main!(layers);

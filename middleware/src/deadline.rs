@@ -22,6 +22,21 @@ use crate::{GrpcCode, GuardedBody, Protocol, Rejection, Verdict};
 
 /// Answers `deadline_exceeded`, 504 / DEADLINE_EXCEEDED, when the response's head takes too long. The verdict is
 /// [`Verdict::Ignore`] if the client had shortened the time, else [`Verdict::Failure`].
+///
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+/// use bytes::Bytes;
+/// use campanile_middleware::DeadlineLayer;
+/// use http::{Request, Response};
+/// use http_body_util::Empty;
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let hangs = service_fn(|_: Request<()>| std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>());
+/// let service = DeadlineLayer::new(Duration::from_secs(5)).layer(hangs);
+/// assert_eq!(service.oneshot(Request::new(())).await.unwrap().status(), 504);
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineLayer {
     max: Duration,

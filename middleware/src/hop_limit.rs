@@ -28,6 +28,29 @@ impl Hops {
 }
 
 /// Refuses requests that were forwarded more than `max` times: `loop_detected`, 508 / FAILED_PRECONDITION.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use bytes::Bytes;
+/// use campanile_middleware::{HopLimitLayer, Hops};
+/// use http::{Request, Response};
+/// use http_body_util::Empty;
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let service = HopLimitLayer::new(1).layer(service_fn(|request: Request<()>| async move {
+///     let hops = request.extensions().get::<Hops>().copied().unwrap_or_default();
+///     // Before it is sent on: hops.forward(Hops::HEADER, headers).
+///     Ok::<_, Infallible>(Response::builder().header("was-forwarded", hops.0).body(Empty::<Bytes>::new()).unwrap())
+/// }));
+/// let mut request = Request::new(());
+/// Hops(0).forward(Hops::HEADER, request.headers_mut());
+/// assert_eq!(service.clone().oneshot(request).await.unwrap().headers()["was-forwarded"], "1");
+/// let mut request = Request::new(());
+/// Hops(1).forward(Hops::HEADER, request.headers_mut());
+/// assert_eq!(service.oneshot(request).await.unwrap().status(), 508);
+/// # });
+/// ```
 #[derive(Debug, Clone)]
 pub struct HopLimitLayer {
     max: u32,

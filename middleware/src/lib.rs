@@ -56,6 +56,9 @@
 //! # Features
 //!
 //! - `tracing` (default): events for transitions, skipped instances and panics, and the access log.
+//! - `metrics`: what breakers do, for the recorder of the `metrics` crate that is installed when they are built; listed at
+//!   [`CircuitBreaker`].
+//! - `tower-http`: its classifiers decide what a failure is (`TowerHttpClassify`).
 
 #[cfg(feature = "tracing")]
 mod access_log;
@@ -89,6 +92,8 @@ pub use circuit_breaker::{
     Permit, RecentCalls, RejectReason, Rejected, Snapshot, Subscription, Transition, VerdictGuard, Window,
 };
 pub use classify::{AutoClassify, AutoResponse, Classify, ClassifyResponse};
+#[cfg(feature = "tower-http")]
+pub use classify::{TowerHttpClassify, TowerHttpResponse};
 pub use concurrency_limit::{
     Acquire, AdaptiveLimit, ConcurrencyLimit, ConcurrencyLimitError, ConcurrencyLimitFuture, ConcurrencyLimitLayer,
     ConcurrencyLimitService, GenericConcurrencyLimitFuture, GenericConcurrencyLimitLayer,
@@ -100,6 +105,9 @@ pub use hop_limit::{HopLimitLayer, HopLimitService, Hops};
 pub use protocol::Protocol;
 pub use reject::{AutoReject, RejectResponse, Rejection, RejectionCode};
 pub use request_id::{RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
-pub use round_robin::{AnsweredBy, Failover, Instance, RoundRobin, RoundRobinFuture};
+pub use round_robin::{
+    AnsweredBy, Failover, HealthCheck, Instance, InstanceSnapshot, RetryBudget, RoundRobin, RoundRobinFuture,
+    RoundRobinSnapshot, is_never_sent,
+};
 pub use stack::{ClientStack, Guards, ServerFront, ServerStack};
 pub use verdict::Verdict;

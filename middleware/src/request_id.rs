@@ -73,6 +73,22 @@ type Make = dyn Fn() -> HeaderValue + Send + Sync;
 
 /// Gives every request an id: the `x-request-id` that it brings, if that is 1 to 128 visible ASCII characters, else a
 /// new one. It stands in the request's extensions ([`RequestId`]) and headers, and on every response.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use campanile_middleware::{RequestId, RequestIdLayer};
+/// use http::{Request, Response};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let service = RequestIdLayer::new().layer(service_fn(|request: Request<()>| async move {
+///     let id = request.extensions().get::<RequestId>().expect("the layer gives one").as_str().to_owned();
+///     Ok::<_, Infallible>(Response::new(id))
+/// }));
+/// let response = service.oneshot(Request::new(())).await.unwrap();
+/// assert_eq!(response.headers()["x-request-id"], response.body().as_str());
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct RequestIdLayer {
     make: Option<Arc<Make>>,

@@ -21,24 +21,19 @@ const HOPS_MAX: u32 = 3;
 /// Default time to the head of a response.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What names a request and writes it down.
 #[cfg(feature = "tracing")]
-type Named = Stack<AccessLogLayer, RequestIdLayer>;
+type Log = AccessLogLayer;
 #[cfg(not(feature = "tracing"))]
-type Named = RequestIdLayer;
+type Log = Identity;
+
+/// What names a request and writes it down.
+type Named = Stack<Log, RequestIdLayer>;
 
 /// The outer part of a [`ServerStack`], as [`ServerStack::front`] gives it.
 pub type ServerFront = Stack<HopLimitLayer, Stack<CatchPanicLayer, Named>>;
 
 /// The inner part of both stacks, as [`ServerStack::guards`] gives it.
 pub type Guards<B, L> = Stack<DeadlineLayer, Stack<B, L>>;
-
-fn named() -> Named {
-    #[cfg(feature = "tracing")]
-    return Stack::new(AccessLogLayer::new(), RequestIdLayer::new());
-    #[cfg(not(feature = "tracing"))]
-    return RequestIdLayer::new();
-}
 
 /// What a server puts in front of its service. A request meets the layers in this order, its response in the reverse:
 ///
@@ -69,6 +64,8 @@ fn named() -> Named {
 /// ```
 #[derive(Debug, Clone)]
 pub struct ServerStack<B = Identity, L = ConcurrencyLimitLayer> {
+    request_id: RequestIdLayer,
+    access_log: Log,
     catch_panic: CatchPanicLayer,
     hop_limit: HopLimitLayer,
     concurrency_limit: L,
@@ -81,6 +78,8 @@ impl ServerStack {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            request_id: RequestIdLayer::new(),
+            access_log: Log::default(),
             catch_panic: CatchPanicLayer::new(),
             hop_limit: HopLimitLayer::new(HOPS_MAX),
             concurrency_limit: ConcurrencyLimitLayer::fixed(IN_FLIGHT_MAX),
@@ -97,6 +96,19 @@ impl Default for ServerStack {
 }
 
 impl<B, L> ServerStack<B, L> {
+    /// How ids are made.
+    #[must_use]
+    pub fn request_id(self, request_id: RequestIdLayer) -> Self {
+        Self { request_id, ..self }
+    }
+
+    /// Where the log finds peer and route.
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn access_log(self, access_log: AccessLogLayer) -> Self {
+        Self { access_log, ..self }
+    }
+
     /// What is done with panics.
     #[must_use]
     pub fn catch_panic(self, catch_panic: CatchPanicLayer) -> Self {
@@ -112,16 +124,16 @@ impl<B, L> ServerStack<B, L> {
     /// The limit; with [`Identity`] there is none. Default: 1024 requests in flight.
     #[must_use]
     pub fn concurrency_limit<M>(self, concurrency_limit: M) -> ServerStack<B, M> {
-        let Self { catch_panic, hop_limit, concurrency_limit: _, breaker, deadline } = self;
-        ServerStack { catch_panic, hop_limit, concurrency_limit, breaker, deadline }
+        let Self { request_id, access_log, catch_panic, hop_limit, concurrency_limit: _, breaker, deadline } = self;
+        ServerStack { request_id, access_log, catch_panic, hop_limit, concurrency_limit, breaker, deadline }
     }
 
     /// A [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) or
     /// [`KeyedCircuitBreakerLayer`](crate::KeyedCircuitBreakerLayer). Default: none.
     #[must_use]
     pub fn breaker<C>(self, breaker: C) -> ServerStack<C, L> {
-        let Self { catch_panic, hop_limit, concurrency_limit, breaker: _, deadline } = self;
-        ServerStack { catch_panic, hop_limit, concurrency_limit, breaker, deadline }
+        let Self { request_id, access_log, catch_panic, hop_limit, concurrency_limit, breaker: _, deadline } = self;
+        ServerStack { request_id, access_log, catch_panic, hop_limit, concurrency_limit, breaker, deadline }
     }
 
     /// The longest time to the head of a response. Default: 30 s.
@@ -135,7 +147,10 @@ impl<B: Clone, L: Clone> ServerStack<B, L> {
     /// The part that every request passes, health checks included.
     #[must_use]
     pub fn front(&self) -> ServerFront {
-        Stack::new(self.hop_limit.clone(), Stack::new(self.catch_panic.clone(), named()))
+        Stack::new(
+            self.hop_limit.clone(),
+            Stack::new(self.catch_panic.clone(), Stack::new(self.access_log, self.request_id.clone())),
+        )
     }
 
     /// The part that refuses when there is too much, or when the service is broken.
@@ -188,6 +203,8 @@ where
 /// ```
 #[derive(Debug, Clone)]
 pub struct ClientStack<B = Identity, L = ConcurrencyLimitLayer> {
+    request_id: RequestIdLayer,
+    access_log: Log,
     concurrency_limit: L,
     breaker: B,
     deadline: DeadlineLayer,
@@ -198,6 +215,8 @@ impl ClientStack {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            request_id: RequestIdLayer::new(),
+            access_log: Log::default(),
             concurrency_limit: ConcurrencyLimitLayer::fixed(IN_FLIGHT_MAX),
             breaker: Identity::new(),
             deadline: DeadlineLayer::new(DEADLINE),
@@ -212,16 +231,31 @@ impl Default for ClientStack {
 }
 
 impl<B, L> ClientStack<B, L> {
+    /// How ids are made.
+    #[must_use]
+    pub fn request_id(self, request_id: RequestIdLayer) -> Self {
+        Self { request_id, ..self }
+    }
+
+    /// Where the log finds peer and route.
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn access_log(self, access_log: AccessLogLayer) -> Self {
+        Self { access_log, ..self }
+    }
+
     /// The limit; with [`Identity`] there is none. Default: 1024 requests in flight.
     #[must_use]
     pub fn concurrency_limit<M>(self, concurrency_limit: M) -> ClientStack<B, M> {
-        ClientStack { concurrency_limit, breaker: self.breaker, deadline: self.deadline }
+        let Self { request_id, access_log, concurrency_limit: _, breaker, deadline } = self;
+        ClientStack { request_id, access_log, concurrency_limit, breaker, deadline }
     }
 
     /// A breaker for a client of one instance. Default: none.
     #[must_use]
     pub fn breaker<C>(self, breaker: C) -> ClientStack<C, L> {
-        ClientStack { concurrency_limit: self.concurrency_limit, breaker, deadline: self.deadline }
+        let Self { request_id, access_log, concurrency_limit, breaker: _, deadline } = self;
+        ClientStack { request_id, access_log, concurrency_limit, breaker, deadline }
     }
 
     /// The longest time to the head of a response, over all attempts. Default: 30 s.
@@ -242,6 +276,6 @@ where
 
     fn layer(&self, service: S) -> Self::Service {
         let guards = Guards::new(self.deadline, Stack::new(self.breaker.clone(), self.concurrency_limit.clone()));
-        named().layer(guards.layer(service))
+        Named::new(self.access_log, self.request_id.clone()).layer(guards.layer(service))
     }
 }

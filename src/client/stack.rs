@@ -5,7 +5,9 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use campanile_middleware::{CircuitBreaker, DeadlineLayer, Failover, Instance, RequestIdLayer, RoundRobin};
+use campanile_middleware::{
+    CircuitBreaker, DeadlineLayer, Failover, Instance, RequestIdLayer, RetryBudget, RoundRobin,
+};
 use http::{Request, Response, request::Parts};
 use tonic::body::Body;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
@@ -41,6 +43,8 @@ pub(super) fn stack(settings: &ClientBuilder) -> Result<Stack, ClientError> {
         per_try: None,
         replay_limit: settings.replay_bytes_max,
         wait_for_ready: settings.wait_for_instance,
+        // Of repeats by the broker's word there is one as well, in this crate: here those by the connection's.
+        budget: Some(RetryBudget::default()),
     };
     let round = RoundRobin::new(instances)
         .failover(failover)

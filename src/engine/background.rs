@@ -218,3 +218,6 @@ impl Drop for Checkpoints {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -374,7 +374,7 @@ impl super::verbs::Step<'_> {
         let topic = match self.topic_named(&name)? {
             Some(topic) => topic,
             None => {
-                self.check_room(1)?;
+                self.check_room(1, 0)?;
                 self.create_topic(name)
             }
         };

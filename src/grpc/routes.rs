@@ -63,7 +63,7 @@ pub fn health_routes(broker: Broker, stopping: CancellationToken) -> Router {
 
 async fn with_marks(mut response: Response) -> Response {
     status::mark(&mut response);
-    response
+    v1::held_until_written(response)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 mod branch;
 mod dispatch;
 mod error;
+mod fork;
 mod forward;
 mod identity;
 mod listener;

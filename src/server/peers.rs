@@ -83,6 +83,8 @@ impl Peers {
             per_try: None,
             replay_limit: config.message_bytes_max + REPLAY_OVERHEAD_BYTES,
             wait_for_ready: Some(WAIT_FOR_READY),
+            // When the active instance dies, all that was under way on it is repeated on the one that takes over.
+            budget: None,
         };
         let round = RoundRobin::new([])
             .failover(failover)

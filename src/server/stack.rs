@@ -14,7 +14,7 @@ use campanile_middleware::{
 use http::{HeaderValue, Request, Response};
 use tower::{BoxError, Layer as _, Service, ServiceBuilder};
 
-use super::{branch::Branch, dispatch::Dispatch, operation::Operation, serving::Serving};
+use super::{branch::Branch, dispatch::Dispatch, fork::Fork, operation::Operation, serving::Serving};
 use crate::config::Config;
 
 /// Failures in a row after which an operation is refused at once, and for how long. More patient and shorter than an
@@ -29,6 +29,8 @@ const HOPS_MAX: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Stack {
     layers: ServerStack<KeyedCircuitBreakerLayer<Operation>>,
+    /// The same circuits under the limit of those who wait for messages.
+    receives: ServerStack<KeyedCircuitBreakerLayer<Operation>>,
 }
 
 impl Stack {
@@ -45,12 +47,17 @@ impl Stack {
             .concurrency_limit(ConcurrencyLimitLayer::fixed(config.concurrency_limit))
             .breaker(breakers)
             .deadline(config.request_timeout);
-        Self { layers }
+        let receives = layers.clone().concurrency_limit(ConcurrencyLimitLayer::fixed(config.waiting_receives_max));
+        Self { layers, receives }
     }
 
     /// The whole service. The order within the two parts, and the reasons for it, stand with [`ServerStack`]. Read top to
     /// bottom: a request meets them in this order, its response in the reverse.
     pub(super) fn service(self, observability: Dispatch, serving: Serving) -> impl HttpService {
+        let use_ = Fork {
+            receives: self.receives.guards().layer(serving.clone()),
+            others: self.layers.guards().layer(serving),
+        };
         ServiceBuilder::new()
             // Outside all layers that refuse: what they say over gRPC carries the code that the REST answer has.
             .map_response(name_code)
@@ -58,7 +65,7 @@ impl Stack {
             .layer(self.layers.front())
             // Overload and open circuits must stay observable: health is outside of both. Below the fork: the limit, the
             // operations' breakers, and the deadline around all attempts at a request together.
-            .service(Branch { observability, use_: self.layers.guards().layer(serving) })
+            .service(Branch { observability, use_ })
     }
 }
 

@@ -20,8 +20,13 @@ use crate::{
 #[tokio::test]
 async fn asked_to_end_it_finishes_what_is_under_way_and_exits_with_0() {
     let stage = Stage::shared().await;
-    let mut broker =
-        stage.broker().set("BROKER_DRAIN_TIMEOUT_SECS", 15).set("BROKER_CONCURRENCY_LIMIT", 2).start().await;
+    let mut broker = stage
+        .broker()
+        .set("BROKER_DRAIN_TIMEOUT_SECS", 15)
+        .set("BROKER_CONCURRENCY_LIMIT", 1)
+        .set("BROKER_WAITING_RECEIVES_MAX", 1)
+        .start()
+        .await;
     broker.rest().publish("before", json!(1)).await;
     let body = br#"{"topic": "slow", "message": "sent in two parts"}"#;
     let mut slow = publish_under_way(broker.rest, body.len()).await;
@@ -54,8 +59,13 @@ async fn asked_to_end_it_finishes_what_is_under_way_and_exits_with_0() {
 #[tokio::test]
 async fn who_does_not_finish_is_left_behind_at_the_deadline() {
     let stage = Stage::shared().await;
-    let mut broker =
-        stage.broker().set("BROKER_DRAIN_TIMEOUT_SECS", 1).set("BROKER_CONCURRENCY_LIMIT", 2).start().await;
+    let mut broker = stage
+        .broker()
+        .set("BROKER_DRAIN_TIMEOUT_SECS", 1)
+        .set("BROKER_CONCURRENCY_LIMIT", 1)
+        .set("BROKER_WAITING_RECEIVES_MAX", 1)
+        .start()
+        .await;
     let mut stuck = publish_under_way(broker.rest, 100).await;
     stuck.write_all(b"{").await.expect("taken");
     let poll = tokio::spawn(long_poll(broker.rest(), 60));
@@ -91,10 +101,16 @@ async fn long_poll(rest: Rest, wait_seconds: u32) -> Answer {
     }
 }
 
-/// Two requests are under way once a third one is refused.
+/// A publish and a receive are under way once another one of each is refused.
 async fn until_full(broker: &Broker) {
-    eventually("two requests under way", async || (broker.rest().get("/consume/t").await.status == 503).then_some(()))
-        .await;
+    eventually("a publish and a receive under way", async || {
+        let [receive, publish] = [
+            broker.rest().get("/consume/t").await,
+            broker.rest().post("/publish", &json!({"topic": "t", "message": 1})).await,
+        ];
+        (receive.status == 503 && publish.status == 503).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -292,9 +292,9 @@ async fn a_request_that_goes_in_circles_has_the_same_outcome_over_both_protocols
 // ------------------------------------------------------------------------------------ the real broker
 
 #[tokio::test]
-async fn long_polls_take_places_and_health_needs_none() {
+async fn long_polls_take_places_of_their_own_and_health_needs_none() {
     let stage = Stage::shared().await;
-    let broker = stage.broker().set("BROKER_CONCURRENCY_LIMIT", 2).start().await;
+    let broker = stage.broker().set("BROKER_WAITING_RECEIVES_MAX", 2).start().await;
     let (rest, grpc) = (broker.rest(), broker.grpc());
     let polls: Vec<_> = (0..2)
         .map(|n| {
@@ -305,20 +305,21 @@ async fn long_polls_take_places_and_health_needs_none() {
             })
         })
         .collect();
-    let publish = async || rest.post("/publish", &json!({"topic": "t", "message": 1})).await;
-    eventually("both places taken", async || (publish().await.status == 503).then_some(())).await;
-    let over_rest = Outcome::of_rest(&publish().await);
-    let over_grpc = Outcome::of_grpc(&grpc.ask_send(message("t", "1"), None).await);
+    let consume = async || rest.get("/consume/q").await;
+    eventually("both places taken", async || (consume().await.status == 503).then_some(())).await;
+    let over_rest = Outcome::of_rest(&consume().await);
+    let over_grpc = Outcome::of_grpc(&grpc.ask_receive("q").await);
     assert_eq!(over_rest, over_grpc);
     over_rest.assert_is(Code::Unavailable, "overloaded", 1..=1);
     rest.get("/health").await.ok();
     HealthClient::new(channel(broker.grpc)).check(HealthCheckRequest::default()).await.expect("observable");
+    rest.publish("t", json!(1)).await;
     for poll in polls {
         poll.abort();
         // A client that went away has given its place back.
         let _ = poll.await;
     }
-    eventually("a place for a publish", async || (publish().await.status == 200).then_some(())).await;
+    eventually("a place for a receive", async || (consume().await.status == 200).then_some(())).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::{
     CircuitBreakerBuilder, CircuitState, OpenCause, Permit, RecentCalls, Rejected, Snapshot, Subscription, Transition,
     builder::{Listener, Policy, Rates},
     machine::{Machine, Pass},
+    metrics::Metrics,
     subscription::Current,
     window::{Recent, Sums},
     word::{Count, Word},
@@ -25,6 +26,10 @@ use crate::{
 };
 
 /// A circuit breaker, usable with or without tower. Clones are handles to the same circuit.
+///
+/// With the feature `metrics` it tells the recorder that is installed when it is built, with its name as `breaker`:
+/// `circuit_breaker_state{state}`, 1 for the state it is in and 0 for the others;
+/// `circuit_breaker_transitions_total{state}`, how often it entered each; and `circuit_breaker_rejected_total`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,6 +58,7 @@ struct Shared {
     recent: Option<Recent>,
     machine: Mutex<Machine>,
     rejected_total: AtomicU64,
+    metrics: Metrics,
 }
 
 impl CircuitBreaker {
@@ -66,8 +72,9 @@ impl CircuitBreaker {
         let word = AtomicU64::new(Word::new(machine.generation(), machine.state()).0);
         let (current, _) = watch::channel((machine.generation(), machine.state()));
         let recent = policy.rates.map(|rates| Recent::new(rates.window));
-        let (machine, rejected_total) = (Mutex::new(machine), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { name, policy, listener, current, word, recent, machine, rejected_total }) }
+        let (machine, rejected_total, metrics) = (Mutex::new(machine), AtomicU64::new(0), Metrics::new(&name));
+        let shared = Shared { name, policy, listener, current, word, recent, machine, rejected_total, metrics };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Asks to make one call. Never waits for other calls; a closed circuit answers without lock or clock.
@@ -95,6 +102,7 @@ impl CircuitBreaker {
             Ok(pass) => Ok(Permit::new(self.clone(), generation, pass)),
             Err(rejected) => {
                 self.shared.rejected_total.fetch_add(1, Relaxed);
+                self.shared.metrics.rejected();
                 Err(rejected)
             }
         }
@@ -239,6 +247,7 @@ impl CircuitBreaker {
                 *current = if is_newer { (generation, to) } else { *current };
                 is_newer
             });
+            self.shared.metrics.transition(to, || self.state());
             self.tell(&Transition { name: self.shared.name.clone(), from, to, generation, open_for, cause });
         }
         result

@@ -21,6 +21,9 @@ mod guard;
 mod keyed;
 mod layer;
 mod machine;
+mod metrics;
+#[cfg(all(test, campanile_loom))]
+mod orders;
 mod permit;
 mod snapshot;
 mod subscription;

@@ -12,6 +12,8 @@ mod generic;
 mod gradient;
 mod layer;
 mod limit;
+#[cfg(all(test, campanile_loom))]
+mod orders;
 mod overflow;
 mod place;
 mod queue;

@@ -1,8 +1,18 @@
 //! When a request is tried on another instance: the settings, and the three questions that only the user can answer.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use http::{Method, Response, request::Parts};
+
+use super::{RetryBudget, budget::Bucket};
+use crate::{RejectReason, Rejected};
 
 /// What is done when an attempt at a request fails.
 ///
@@ -22,11 +32,20 @@ pub struct Failover {
     /// it or because it is idempotent: until an instance becomes ready, trying again every 50 ms. Default: none, which is
     /// not at all.
     pub wait_for_ready: Option<Duration>,
+    /// How many requests may be repeated, over all requests together; `None` is no bound but `attempts`. Default: 20 % of
+    /// the requests, and 10 more.
+    pub budget: Option<RetryBudget>,
 }
 
 impl Default for Failover {
     fn default() -> Self {
-        Self { attempts: 3, per_try: None, replay_limit: 64 * 1024, wait_for_ready: None }
+        Self {
+            attempts: 3,
+            per_try: None,
+            replay_limit: 64 * 1024,
+            wait_for_ready: None,
+            budget: Some(RetryBudget::default()),
+        }
     }
 }
 
@@ -38,12 +57,57 @@ pub(super) struct Policy<E, B> {
     pub(super) never_sent: Arc<Ask<E>>,
     pub(super) refused: Arc<Ask<Response<B>>>,
     pub(super) idempotent: Arc<Ask<Parts>>,
+    /// Circuits are ignored while a smaller part of the instances than this is available.
+    pub(super) panic_below: f64,
+    bucket: Option<Arc<Bucket>>,
+    repeats_total: Arc<AtomicU64>,
+}
+
+impl<E, B> Policy<E, B> {
+    pub(super) fn set_failover(&mut self, failover: Failover) {
+        self.bucket = failover.budget.map(|budget| Arc::new(Bucket::new(budget)));
+        self.failover = failover;
+    }
+
+    /// A request came.
+    pub(super) fn begun(&self) {
+        if let Some(bucket) = &self.bucket {
+            bucket.deposit();
+        }
+    }
+
+    /// Whether a request that may have been processed may be repeated as far as all the others are concerned. If so, it
+    /// counts as repeated.
+    pub(super) fn pays_for_repeat(&self) -> bool {
+        let paid = self.bucket.as_ref().is_none_or(|bucket| bucket.withdraw());
+        if paid {
+            self.repeats_total.fetch_add(1, Relaxed);
+        }
+        paid
+    }
+
+    /// Whether a circuit is ignored, so few of the instances are available.
+    pub(super) fn ignores(&self, rejected: &Rejected, (available, count): (usize, usize)) -> bool {
+        rejected.reason != RejectReason::Isolated && (available as f64) < self.panic_below * count as f64
+    }
+
+    pub(super) fn repeats_total(&self) -> u64 {
+        self.repeats_total.load(Relaxed)
+    }
+
+    pub(super) fn budget_left(&self) -> Option<u32> {
+        self.bucket.as_ref().map(|bucket| bucket.left())
+    }
 }
 
 impl<E, B> Default for Policy<E, B> {
     fn default() -> Self {
+        let failover = Failover::default();
         Self {
-            failover: Failover::default(),
+            failover,
+            panic_below: 0.0,
+            bucket: failover.budget.map(|budget| Arc::new(Bucket::new(budget))),
+            repeats_total: Arc::default(),
             never_sent: Arc::new(|_| false),
             refused: Arc::new(|_| false),
             idempotent: Arc::new(idempotent),
@@ -55,6 +119,9 @@ impl<E, B> Clone for Policy<E, B> {
     fn clone(&self) -> Self {
         Self {
             failover: self.failover,
+            panic_below: self.panic_below,
+            bucket: self.bucket.clone(),
+            repeats_total: self.repeats_total.clone(),
             never_sent: self.never_sent.clone(),
             refused: self.refused.clone(),
             idempotent: self.idempotent.clone(),

@@ -36,11 +36,12 @@ use super::{
     AnsweredBy, Instance,
     attempt::{Attempts, Failed},
     failover::Policy,
+    pass::{Guard, Pass, Watch},
     rotation::{Rotation, Round},
 };
 use crate::{
-    AutoClassify, AutoReject, AutoResponse, Classify, GrpcCode, GuardedBody, Permit, Protocol, RejectResponse,
-    Rejection, ReplayBody, Verdict, VerdictGuard, reject::rejected,
+    AutoClassify, AutoReject, Classify, GrpcCode, GuardedBody, Protocol, RejectResponse, Rejection, ReplayBody,
+    Verdict, reject::rejected,
 };
 
 /// How often a waiting request tries again without being woken: circuits close and standbys take over unannounced.
@@ -49,7 +50,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// A day: nobody waits longer, and it is safe to add to any clock.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
-type Guard = VerdictGuard<AutoResponse>;
 type Answer<B> = Response<GuardedBody<B, Guard>>;
 
 pin_project! {
@@ -80,8 +80,8 @@ pin_project! {
     #[project = StepProj]
     enum Step<S, F> {
         Pick,
-        Ready { service: S, permit: Option<Permit> },
-        Call { #[pin] future: F, guard: Option<Guard> },
+        Ready { service: S, pass: Option<Pass> },
+        Call { #[pin] future: F, watch: Option<Watch> },
         Wait { #[pin] woken: OwnedNotified, #[pin] tick: Sleep },
     }
 }
@@ -104,6 +104,7 @@ impl<S, F, E, ReqB: Body<Data = Bytes>, ResB> RoundRobinFuture<S, F, E, ReqB, Re
     pub(super) fn new(rotation: Arc<Rotation<S>>, policy: Arc<Policy<E, ResB>>, request: Request<ReqB>) -> Self {
         let attempts = Attempts::new(request, &policy);
         let round = rotation.round();
+        policy.begun();
         Self {
             rotation,
             policy,
@@ -128,22 +129,24 @@ where
 {
     fn pick(self: Pin<&mut Self>) -> Next<ResB> {
         let mut this = self.project();
-        let Some(instance) = this.rotation.pick(this.round) else {
+        let Some(instance) = this.round.pick() else {
             return Next::RoundOver;
         };
-        match instance.breaker().try_acquire() {
-            Ok(permit) => {
-                let bound = this.policy.failover.per_try.filter(|_| !instance.is_local());
-                this.per_try.set(bound.map(sleep));
-                this.step.set(Step::Ready { service: instance.service().clone(), permit: Some(permit) });
-                *this.asked = Some(instance);
-                *this.asked_count = this.asked_count.saturating_add(1);
-            }
+        let pass = match instance.breaker().try_acquire() {
+            Ok(permit) => Pass::Permit(permit),
+            Err(rejected) if this.policy.ignores(&rejected, this.round.available()) => Pass::Ignored,
             Err(rejected) => {
                 instance.skipped(&rejected);
                 this.attempts.skipped(rejected.retry_after);
+                return Next::Step;
             }
-        }
+        };
+        instance.attempted();
+        let bound = this.policy.failover.per_try.filter(|_| !instance.is_local());
+        this.per_try.set(bound.map(sleep));
+        this.step.set(Step::Ready { service: instance.service().clone(), pass: Some(pass) });
+        *this.asked = Some(instance);
+        *this.asked_count = this.asked_count.saturating_add(1);
         Next::Step
     }
 
@@ -179,25 +182,25 @@ where
 
     fn ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<ResB> {
         let mut this = self.project();
-        let StepProj::Ready { service, permit: slot } = this.step.as_mut().project() else { return Next::Step };
+        let StepProj::Ready { service, pass: slot } = this.step.as_mut().project() else { return Next::Step };
         // Out of `self` while the service runs: if it panics, the permit is dropped by the unwinding, and can tell.
-        let permit = slot.take().expect("an attempt has a permit");
+        let pass = slot.take().expect("an attempt has a pass");
         match service.poll_ready(cx) {
             Poll::Ready(Ok(())) => {
                 let more = this.round.has_more() || this.policy.failover.wait_for_ready.is_some();
                 let request = if more { this.attempts.request() } else { this.attempts.last_request() };
                 let Some(request) = request else { return Next::GiveUp };
-                let guard = VerdictGuard::new(permit, AutoClassify.request(&request));
+                let watch = pass.watch(AutoClassify.request(&request));
                 let future = service.call(request);
-                this.step.set(Step::Call { future, guard: Some(guard) });
+                this.step.set(Step::Call { future, watch: Some(watch) });
                 Next::Step
             }
             Poll::Pending if !is_over(this.per_try, cx) => {
-                *slot = Some(permit);
+                *slot = Some(pass);
                 Next::Pending
             }
             Poll::Pending | Poll::Ready(Err(_)) => {
-                permit.complete(Verdict::Failure);
+                pass.failed();
                 Next::Failed(Failed::NeverSent)
             }
         }
@@ -205,26 +208,26 @@ where
 
     fn call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<ResB> {
         let mut this = self.project();
-        let StepProj::Call { future, guard: slot } = this.step.as_mut().project() else { return Next::Step };
-        let guard = slot.take().expect("an attempt has a guard");
+        let StepProj::Call { future, watch: slot } = this.step.as_mut().project() else { return Next::Step };
+        let watch = slot.take().expect("an attempt is watched");
         match future.poll(cx) {
-            Poll::Ready(Ok(response)) => respond(this.attempts, this.round, this.policy, guard, response),
+            Poll::Ready(Ok(response)) => respond(this.attempts, this.round, this.policy, watch, response),
             Poll::Ready(Err(_)) if this.attempts.source_failed() => {
-                guard.complete(Verdict::Ignore);
+                watch.complete(Verdict::Ignore);
                 let (rejection, protocol) = this.attempts.bad_body();
                 Next::Answer(reject(rejection, protocol))
             }
             Poll::Ready(Err(error)) => {
-                guard.failed();
+                watch.failed();
                 let never_sent = (this.policy.never_sent)(&error);
                 Next::Failed(if never_sent { Failed::NeverSent } else { Failed::Lost })
             }
             Poll::Pending if !is_over(this.per_try, cx) => {
-                *slot = Some(guard);
+                *slot = Some(watch);
                 Next::Pending
             }
             Poll::Pending => {
-                guard.complete(Verdict::Failure);
+                watch.complete(Verdict::Failure);
                 Next::Failed(Failed::Lost)
             }
         }
@@ -236,21 +239,21 @@ fn respond<E, ReqB: Body<Data = Bytes>, ResB: Body<Data = Bytes>, S>(
     attempts: &Attempts<ReqB, ResB>,
     round: &Round<S>,
     policy: &Policy<E, ResB>,
-    mut guard: Guard,
+    mut watch: Watch,
     response: Response<ResB>,
 ) -> Next<ResB> {
     if (policy.refused)(&response) {
-        guard.complete(Verdict::Ignore);
+        watch.complete(Verdict::Ignore);
         return Next::Failed(Failed::Refused(response));
     }
-    let verdict = guard.head(&response);
+    let verdict = watch.head(&response);
     let broken = verdict == Some(Verdict::Failure) && is_out_of_order(&response);
     let is_last = !round.has_more() && policy.failover.wait_for_ready.is_none();
-    if broken && !is_last && attempts.may_repeat(policy.failover.attempts) {
-        guard.complete(Verdict::Failure);
+    if broken && !is_last && attempts.may_repeat(policy.failover.attempts) && policy.pays_for_repeat() {
+        watch.complete(Verdict::Failure);
         return Next::Failed(Failed::Broken(response));
     }
-    Next::Answer(guard.watch(verdict, response))
+    Next::Answer(watch.answer(verdict, response))
 }
 
 /// The instance, or what stands in front of it, is out of order, rather than the request's processing.
@@ -301,7 +304,13 @@ where
                 Next::Step | Next::RoundOver => continue,
                 Next::Pending => return Poll::Pending,
                 Next::Answer(answer) => return Poll::Ready(Ok(signed(answer, this.asked.as_ref(), *this.asked_count))),
-                Next::Failed(failed) => this.attempts.failed(failed, this.policy.failover.attempts),
+                Next::Failed(failed) => {
+                    // A response that may be followed by a repeat is paid for already.
+                    let is_to_pay = matches!(failed, Failed::Lost);
+                    let is_last = !this.round.has_more() && this.policy.failover.wait_for_ready.is_none();
+                    let may_go_on = this.attempts.failed(failed, this.policy.failover.attempts) && !is_last;
+                    may_go_on && (!is_to_pay || this.policy.pays_for_repeat())
+                }
                 Next::GiveUp => false,
             };
             // What is left of the attempt is dropped here, before the next one or the answer.

@@ -5,14 +5,17 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{
-            AtomicBool, AtomicU64,
+            AtomicBool, AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
 };
 
-use super::rotation::Wakeup;
-use crate::{CircuitBreaker, Rejected};
+use super::{InstanceSnapshot, rotation::Wakeup};
+use crate::{CircuitBreaker, CircuitState, Rejected};
+
+/// Most that one instance may weigh: shares stay far from overflow.
+const WEIGHT_MAX: u32 = 1000;
 
 /// An instance of a service. Clones are handles to the same one.
 #[derive(Clone)]
@@ -26,6 +29,8 @@ struct Shared {
     name: Arc<str>,
     breaker: CircuitBreaker,
     ready: AtomicBool,
+    weight: AtomicU32,
+    attempts_total: AtomicU64,
     /// The generation of the breaker's state whose first skip was logged; generation 0 is never open.
     warned: AtomicU64,
     /// Who waits for an instance to become ready: one for each round robin that has this one.
@@ -40,6 +45,8 @@ impl<S> Instance<S> {
             name: name.into(),
             breaker,
             ready: AtomicBool::new(true),
+            weight: AtomicU32::new(1),
+            attempts_total: AtomicU64::new(0),
             warned: AtomicU64::new(0),
             waiting: Mutex::default(),
         };
@@ -82,6 +89,46 @@ impl<S> Instance<S> {
 
     pub(super) fn shared_name(&self) -> Arc<str> {
         self.shared.name.clone()
+    }
+
+    /// How many times as many requests it gets as an instance of weight 1.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.shared.weight.load(Relaxed)
+    }
+
+    /// Sets its weight, 1 to 1000; what is beyond is brought to the nearer end. Default: 1. Takes effect at once.
+    pub fn set_weight(&self, weight: u32) {
+        self.shared.weight.store(weight.clamp(1, WEIGHT_MAX), Relaxed);
+    }
+
+    /// Whether it is ready and its circuit closed, or disabled.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.is_ready() && matches!(self.shared.breaker.state(), CircuitState::Closed | CircuitState::Disabled)
+    }
+
+    /// What there is to tell about it.
+    #[must_use]
+    pub fn snapshot(&self) -> InstanceSnapshot {
+        InstanceSnapshot {
+            name: self.shared.name.clone(),
+            is_ready: self.is_ready(),
+            is_available: self.is_available(),
+            is_local: self.local,
+            weight: self.weight(),
+            attempts_total: self.shared.attempts_total.load(Relaxed),
+            breaker: self.shared.breaker.snapshot(),
+        }
+    }
+
+    pub(super) fn attempted(&self) {
+        self.shared.attempts_total.fetch_add(1, Relaxed);
+    }
+
+    /// Whether both are handles to the same one.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     pub(super) fn service(&self) -> &S {

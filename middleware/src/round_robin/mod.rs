@@ -3,14 +3,25 @@
 
 mod answered_by;
 mod attempt;
+mod budget;
 mod failover;
 mod future;
+mod health;
 mod instance;
+mod never_sent;
+mod pass;
 mod rotation;
 mod service;
+mod snapshot;
+mod turns;
+mod warm_up;
 
 pub use answered_by::AnsweredBy;
+pub use budget::RetryBudget;
 pub use failover::Failover;
 pub use future::RoundRobinFuture;
+pub use health::HealthCheck;
 pub use instance::Instance;
+pub use never_sent::is_never_sent;
 pub use service::RoundRobin;
+pub use snapshot::{InstanceSnapshot, RoundRobinSnapshot};

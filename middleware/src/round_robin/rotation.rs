@@ -3,23 +3,54 @@
 //! It knows nothing of requests. Invariants: every pick takes the next turn, whoever picks, so passing over an instance
 //! does not double the share of its neighbour; in one round nobody gets the same instance twice.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{
-        AtomicU64, AtomicUsize,
-        Ordering::{AcqRel, Acquire, Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire},
+        },
     },
+    time::Duration,
 };
 
-use tokio::sync::{Notify, futures::OwnedNotified};
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
 
-use super::Instance;
+use super::{
+    Instance,
+    turns::{Part, Turns},
+    warm_up::WarmUp,
+};
+
+/// A turn of an instance with weight 1 that is warm. The smaller parts are for those that are warming up.
+const SHARE: u32 = 64;
+
+/// Most steps that a start is moved on by: enough for each of a thousand instances to be the first.
+const START_MAX: usize = 1024;
 
 /// Shared by the clones of one round robin.
 pub(super) struct Rotation<S> {
-    instances: RwLock<Arc<[Instance<S>]>>,
-    turn: AtomicUsize,
+    members: RwLock<Arc<Members<S>>>,
     wakeup: Arc<Wakeup>,
+}
+
+/// The instances from one change to the next, and whose turn it is among them.
+pub(super) struct Members<S> {
+    instances: Arc<[Instance<S>]>,
+    /// Held for one step, without any other lock.
+    turns: Mutex<State>,
+}
+
+struct State {
+    turns: Turns,
+    /// What each instance may have of the requests in this step.
+    shares: Vec<u32>,
+    warm_up: Vec<WarmUp>,
+    /// How long an instance that comes back takes to its full share, if it takes time at all.
+    slow_start: Option<Duration>,
 }
 
 /// Wakes requests that wait for an instance.
@@ -31,10 +62,9 @@ pub(super) struct Wakeup {
 }
 
 /// One pass over the instances as they were at its beginning.
-#[derive(Debug)]
 pub(super) struct Round<S> {
-    instances: Arc<[Instance<S>]>,
-    /// Indices into `instances`; short, and not allocated before there is a first.
+    members: Arc<Members<S>>,
+    /// Indices of instances; short, and not allocated before there is a first.
     tried: Vec<usize>,
     wakes: u64,
 }
@@ -52,34 +82,73 @@ impl Wakeup {
 
 impl<S> Rotation<S> {
     pub(super) fn new(instances: Vec<Instance<S>>, start: usize) -> Self {
-        let rotation =
-            Self { instances: RwLock::new(Arc::new([])), turn: AtomicUsize::new(start), wakeup: Arc::default() };
-        rotation.set(instances);
+        let count = instances.len();
+        let warm_up = vec![WarmUp::default(); count];
+        let state = State { turns: Turns::new(count), shares: vec![0; count], warm_up, slow_start: None };
+        let members = Members { instances: Arc::from(instances), turns: Mutex::new(state) };
+        let rotation = Self { members: RwLock::new(Arc::new(members)), wakeup: Arc::default() };
+        for instance in rotation.instances().iter() {
+            instance.register(&rotation.wakeup);
+        }
+        rotation.start_at(start);
         rotation
     }
 
+    /// As if so many turns had been taken.
     pub(super) fn start_at(&self, turn: usize) {
-        self.turn.store(turn, Relaxed);
+        let members = self.members();
+        let weights: Vec<_> = members.instances.iter().map(Instance::weight).collect();
+        let cycle = weights.iter().map(|weight| *weight as usize).sum::<usize>().clamp(1, START_MAX);
+        let mut state = members.state();
+        state.turns = Turns::new(weights.len());
+        for _ in 0..turn % cycle {
+            state.turns.take(|index| Part::In(weights[index] * SHARE));
+        }
+    }
+
+    pub(super) fn slow_start(&self, time: Option<Duration>) {
+        self.members().state().slow_start = time;
+    }
+
+    fn members(&self) -> Arc<Members<S>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn instances(&self) -> Arc<[Instance<S>]> {
-        self.instances.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.members().instances.clone()
     }
 
-    pub(super) fn set(&self, instances: Vec<Instance<S>>) {
+    /// Changes the instances. Those that stay keep their turn; new ones begin cold, if there is a slow start.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&[Instance<S>]) -> (Vec<Instance<S>>, T)) -> T {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        let (instances, told) = change(&members.instances);
         for instance in &instances {
             instance.register(&self.wakeup);
         }
-        let instances = Arc::from(instances);
-        let old = std::mem::replace(&mut *self.instances.write().unwrap_or_else(PoisonError::into_inner), instances);
+        let before = |instance: &Instance<S>| members.instances.iter().position(|other| other.is(instance));
+        let state = {
+            let old = members.state();
+            let now = old.slow_start.map(|_| Instant::now());
+            let turns = Turns::carried(instances.iter().map(|instance| old.turns.owed(before(instance)?)));
+            let warm_up = instances.iter().map(|instance| match before(instance) {
+                Some(index) => old.warm_up[index],
+                None => WarmUp::new_at(now),
+            });
+            let shares = vec![0; instances.len()];
+            State { turns, shares, warm_up: warm_up.collect(), slow_start: old.slow_start }
+        };
+        let new = Arc::new(Members { instances: Arc::from(instances), turns: Mutex::new(state) });
+        let old = std::mem::replace(&mut *members, new);
+        drop(members);
         // Outside the lock: it may be the last handle to services whose drop takes time.
         drop(old);
         self.wakeup.wake();
+        told
     }
 
     pub(super) fn round(&self) -> Round<S> {
         let wakes = self.wakeup.count();
-        Round { instances: self.instances(), tried: Vec::new(), wakes }
+        Round { members: self.members(), tried: Vec::new(), wakes }
     }
 
     /// What ends when somebody wakes; `None` when somebody has since `round` began.
@@ -87,28 +156,53 @@ impl<S> Rotation<S> {
         let notified = self.wakeup.notify.clone().notified_owned();
         (self.wakeup.count() == round.wakes).then_some(notified)
     }
+}
 
-    /// The next instance in turn that `round` has not tried; those that are not ready come last.
-    pub(super) fn pick(&self, round: &mut Round<S>) -> Option<Instance<S>>
-    where
-        S: Clone,
-    {
-        let count = round.instances.len();
-        let left = |index: &usize| !round.tried.contains(index);
-        let a_ready_one_is_left = (0..count).filter(left).any(|index| round.instances[index].is_ready());
-        let fits = |index: &usize| left(index) && (!a_ready_one_is_left || round.instances[*index].is_ready());
-        // A full turn passes every instance, unless others take turns meanwhile: then the first that fits will do.
-        let mut turns = (0..count).map(|_| self.turn.fetch_add(1, Relaxed) % count);
-        let index = turns.find(fits).or_else(|| (0..count).find(fits)).or_else(|| (0..count).find(left))?;
-        round.tried.push(index);
-        round.instances.get(index).cloned()
+impl<S> Members<S> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S> Round<S> {
+    /// The next instance in turn that this round has not tried; those that are not ready come last.
+    pub(super) fn pick(&mut self) -> Option<Instance<S>>
+    where
+        S: Clone,
+    {
+        let instances = &self.members.instances;
+        let tried = &self.tried;
+        let mut state = self.members.state();
+        let State { turns, shares, warm_up, slow_start } = &mut *state;
+        let now = slow_start.map(|time| (Instant::now(), time));
+        for ((share, warm_up), instance) in shares.iter_mut().zip(warm_up).zip(instances.iter()) {
+            *share = instance.weight() * SHARE;
+            if let Some((now, time)) = now {
+                *share = warm_up.share(*share, instance.is_available(), now, time);
+            }
+        }
+        let had = |index: usize| tried.contains(&index);
+        let ready = turns.take(|index| match (instances[index].is_ready(), had(index)) {
+            (false, _) => Part::Out,
+            (true, true) => Part::Had(shares[index]),
+            (true, false) => Part::In(shares[index]),
+        });
+        let last = || turns.take(|index| if had(index) { Part::Out } else { Part::In(shares[index]) });
+        let index = ready.or_else(last)?;
+        drop(state);
+        self.tried.push(index);
+        instances.get(index).cloned()
+    }
+
     /// Whether an attempt after the one under way is possible within this round.
     pub(super) fn has_more(&self) -> bool {
-        self.tried.len() < self.instances.len()
+        self.tried.len() < self.members.instances.len()
+    }
+
+    /// How many of the instances would take a request now, and how many there are.
+    pub(super) fn available(&self) -> (usize, usize) {
+        let instances = &self.members.instances;
+        (instances.iter().filter(|instance| instance.is_available()).count(), instances.len())
     }
 }
 
@@ -117,47 +211,88 @@ mod tests {
     use super::*;
     use crate::CircuitBreaker;
 
-    fn rotation(names: &[&str]) -> Rotation<()> {
-        let instance = |name: &&str| Instance::new(*name, (), CircuitBreaker::builder(*name).build());
-        Rotation::new(names.iter().map(instance).collect(), 0)
+    fn instance(name: &str) -> Instance<()> {
+        Instance::new(name, (), CircuitBreaker::builder(name).build())
     }
 
-    fn pick(rotation: &Rotation<()>, round: &mut Round<()>) -> Option<String> {
-        rotation.pick(round).map(|instance| instance.name().to_owned())
+    fn rotation(names: &[&str]) -> Rotation<()> {
+        Rotation::new(names.iter().map(|name| instance(name)).collect(), 0)
+    }
+
+    fn first(rotation: &Rotation<()>) -> String {
+        rotation.round().pick().map(|instance| instance.name().to_owned()).unwrap_or_default()
+    }
+
+    fn firsts(rotation: &Rotation<()>, count: usize) -> String {
+        (0..count).map(|_| first(rotation)).collect()
+    }
+
+    fn whole(mut round: Round<()>) -> String {
+        std::iter::from_fn(|| round.pick().map(|instance| instance.name().to_owned())).collect()
     }
 
     #[test]
     fn every_pick_takes_the_next_turn() {
+        assert_eq!(firsts(&rotation(&["a", "b", "c"]), 4), "abca");
+    }
+
+    #[test]
+    fn weights_are_shares() {
         let rotation = rotation(&["a", "b", "c"]);
-        let firsts: Vec<_> = (0..4).filter_map(|_| pick(&rotation, &mut rotation.round())).collect();
-        assert_eq!(firsts, ["a", "b", "c", "a"]);
+        rotation.instances()[0].set_weight(5);
+        assert_eq!(firsts(&rotation, 7), "aabacaa");
+    }
+
+    #[test]
+    fn a_start_may_be_anywhere() {
+        for (start, order) in [(0, "abc"), (1, "bca"), (2, "cab"), (3, "abc"), (usize::MAX, "abc")] {
+            let rotation = rotation(&["a", "b", "c"]);
+            rotation.start_at(start);
+            assert_eq!(firsts(&rotation, 3), order, "{start}");
+        }
     }
 
     #[test]
     fn a_round_gives_each_instance_once() {
         let rotation = rotation(&["a", "b", "c"]);
         let mut round = rotation.round();
-        let mut picked: Vec<_> = std::iter::from_fn(|| pick(&rotation, &mut round)).collect();
-        picked.sort();
-        assert_eq!(picked, ["a", "b", "c"]);
+        assert!(round.has_more());
+        while round.pick().is_some() {}
         assert!(!round.has_more());
+        let mut picked: Vec<_> = whole(rotation.round()).chars().collect();
+        picked.sort_unstable();
+        assert_eq!(picked, ['a', 'b', 'c']);
     }
 
     #[test]
     fn one_that_is_passed_over_does_not_double_the_share_of_its_neighbour() {
         let rotation = rotation(&["a", "b", "c"]);
         rotation.instances()[1].set_ready(false);
-        let firsts: Vec<_> = (0..6).filter_map(|_| pick(&rotation, &mut rotation.round())).collect();
-        assert_eq!(firsts, ["a", "c", "a", "c", "a", "c"]);
+        assert_eq!(firsts(&rotation, 6), "acacac");
     }
 
     #[test]
     fn one_that_is_not_ready_comes_last() {
         let rotation = rotation(&["a", "b", "c"]);
         rotation.instances()[0].set_ready(false);
-        let mut round = rotation.round();
-        let picked: Vec<_> = std::iter::from_fn(|| pick(&rotation, &mut round)).collect();
-        assert_eq!(picked, ["b", "c", "a"]);
+        assert_eq!(whole(rotation.round()), "bca");
+    }
+
+    #[test]
+    fn those_that_stay_keep_their_turn_when_others_come_and_go() {
+        let rotation = rotation(&["a", "b", "c"]);
+        assert_eq!(firsts(&rotation, 2), "ab");
+        rotation.change(|instances| ([&instances[1..], &[instance("d")]].concat(), ()));
+        assert_eq!(firsts(&rotation, 3), "cdb");
+    }
+
+    #[test]
+    fn a_round_keeps_the_instances_that_it_began_with() {
+        let rotation = rotation(&["a", "b"]);
+        let round = rotation.round();
+        rotation.change(|_| (vec![instance("c")], ()));
+        assert_eq!(whole(round), "ab");
+        assert_eq!(first(&rotation), "c");
     }
 
     #[test]
@@ -174,7 +309,23 @@ mod tests {
 
     #[test]
     fn no_instances_no_pick() {
-        let rotation = rotation(&[]);
-        assert_eq!(pick(&rotation, &mut rotation.round()), None);
+        assert!(rotation(&[]).round().pick().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_comes_back_gets_its_share_by_and_by() {
+        let rotation = rotation(&["a", "b"]);
+        rotation.slow_start(Some(Duration::from_secs(10)));
+        let share = || firsts(&rotation, 100).matches('b').count();
+        assert_eq!(share(), 50);
+        rotation.instances()[1].set_ready(false);
+        assert_eq!(share(), 0);
+        rotation.instances()[1].set_ready(true);
+        let cold = share();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let half = share();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!((5..=12).contains(&cold) && (28..=38).contains(&half), "{cold}, {half}");
+        assert_eq!(share(), 50);
     }
 }

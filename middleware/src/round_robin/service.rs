@@ -1,7 +1,7 @@
 //! The service over the instances, and the handle to change them while it runs.
 //!
-//! It resolves no names and checks no health: others tell it which instances there are and which are ready. Invariants:
-//! always ready, never an error; every failure is an answer.
+//! It resolves no names and checks no health by itself: others tell it which instances there are and which are ready.
+//! Invariants: always ready, never an error; every failure is an answer.
 
 use std::{
     convert::Infallible,
@@ -10,6 +10,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,10 +18,10 @@ use http::{Request, Response, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Failover, Instance, RoundRobinFuture, failover::Policy, rotation::Rotation};
+use super::{Failover, Instance, RoundRobinFuture, RoundRobinSnapshot, failover::Policy, rotation::Rotation};
 use crate::{AutoResponse, GuardedBody, ReplayBody, VerdictGuard};
 
-/// Sends each request to the next instance in turn. Clones share the instances and the turn.
+/// Sends each request to the next instance in turn, by weight. Clones share the instances and the turn.
 ///
 /// `S` is the service of an instance, `E` its error and `B` the body of its responses. An instance's service is cloned for
 /// every attempt, and must take requests with a [`ReplayBody`].
@@ -66,7 +67,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
     /// What is done when an attempt fails.
     #[must_use]
     pub fn failover(self, failover: Failover) -> Self {
-        self.with(|policy| policy.failover = failover)
+        self.with(|policy| policy.set_failover(failover))
     }
 
     /// Which errors of an instance's service prove that the request was never sent: a refused connection, say. Default:
@@ -90,6 +91,22 @@ impl<S, E, B> RoundRobin<S, E, B> {
         self.with(|policy| policy.idempotent = Arc::new(idempotent))
     }
 
+    /// While a smaller part of the instances than this is available, open circuits are ignored: so few could not carry the
+    /// load of all, and a circuit that opened for another reason than its instance must not shut out everybody. Isolated
+    /// ones are still left alone. From 0 (never) to 1; half is a good beginning for five instances and more. Default: 0.
+    #[must_use]
+    pub fn panic_below(self, part: f64) -> Self {
+        self.with(|policy| policy.panic_below = part)
+    }
+
+    /// How long an instance that is added, becomes ready, or whose circuit closes, takes from a tenth of its share to the
+    /// whole of it: caches and connections are cold. Default: none, which is at once.
+    #[must_use]
+    pub fn slow_start(self, time: impl Into<Option<Duration>>) -> Self {
+        self.rotation.slow_start(time.into().filter(|time| !time.is_zero()));
+        self
+    }
+
     /// The instances as they are now.
     #[must_use]
     pub fn instances(&self) -> Arc<[Instance<S>]> {
@@ -98,7 +115,45 @@ impl<S, E, B> RoundRobin<S, E, B> {
 
     /// Replaces the instances, and wakes the requests that wait for one. Requests under way end on those they are on.
     pub fn set_instances(&self, instances: impl IntoIterator<Item = Instance<S>>) {
-        self.rotation.set(instances.into_iter().collect());
+        let instances = instances.into_iter().collect();
+        self.rotation.change(|_| (instances, ()));
+    }
+
+    /// Adds an instance, or puts it in the place of the one that has its name.
+    pub fn add(&self, instance: Instance<S>)
+    where
+        S: Clone,
+    {
+        self.rotation.change(|instances| {
+            let mut instances = instances.to_vec();
+            match instances.iter_mut().find(|other| other.name() == instance.name()) {
+                Some(other) => *other = instance,
+                None => instances.push(instance),
+            }
+            (instances, ())
+        });
+    }
+
+    /// Takes out the instance of this name, and tells whether it was there. Requests under way end on it.
+    pub fn remove(&self, name: &str) -> bool
+    where
+        S: Clone,
+    {
+        self.rotation.change(|instances| {
+            let left: Vec<_> = instances.iter().filter(|instance| instance.name() != name).cloned().collect();
+            let was_there = left.len() < instances.len();
+            (left, was_there)
+        })
+    }
+
+    /// What there is to tell about it and its instances.
+    #[must_use]
+    pub fn snapshot(&self) -> RoundRobinSnapshot {
+        RoundRobinSnapshot {
+            instances: self.instances().iter().map(Instance::snapshot).collect(),
+            repeats_total: self.policy.repeats_total(),
+            budget_left: self.policy.budget_left(),
+        }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Policy<E, B>)) -> Self {

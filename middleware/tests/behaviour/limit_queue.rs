@@ -222,3 +222,18 @@ async fn any_service_can_have_a_limit() {
     assert_eq!(queueing.oneshot(0).await, Err(ConcurrencyLimitError::Service("zero")));
     assert_eq!(rejecting.limit().snapshot().in_flight, 0);
 }
+
+/// While nobody waits, a place takes nothing from the allocator.
+#[test]
+fn a_place_that_is_free_allocates_nothing() {
+    let limits = [ConcurrencyLimit::fixed(2), ConcurrencyLimit::adaptive(AdaptiveLimit::default())];
+    for limit in limits {
+        let info = allocation_counter::measure(|| {
+            for _ in 0..1000 {
+                let mut place = limit.try_acquire().expect("free");
+                place.answered();
+            }
+        });
+        assert_eq!((info.count_total, limit.snapshot().shed_total), (0, 0), "{limit:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What the layers promise, tested in one process and mostly on a paused clock.
 
 mod access_log;
+mod balancing;
 mod breaker_model;
 mod circuit_breaker;
 mod concurrency_limit;
@@ -12,6 +13,8 @@ mod limit_model;
 mod limit_queue;
 mod rates;
 mod round_robin;
+mod simulation;
 mod small_layers;
 mod stacks;
 mod support;
+mod why_it_must_exist;

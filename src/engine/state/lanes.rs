@@ -394,4 +394,31 @@ mod tests {
         take(&mut lanes, end);
         assert_eq!(lanes.turn_of(KeyHash::of("a")).at, Seq(end));
     }
+
+    #[test]
+    fn what_came_back_does_not_wait_for_the_next_turn_of_its_lane() {
+        let mut lanes = Lanes::default();
+        for (seq, of) in [(0, "a"), (1, "a"), (2, "b")] {
+            passed_over(&mut lanes, seq, of);
+        }
+        assert_eq!((take(&mut lanes, 3), take(&mut lanes, 3)), (0, 2));
+        lanes.let_go(KeyHash::of("a"));
+        let back = Waiting { key: key("b"), attempts: Attempt(1), ..Waiting::default() };
+        lanes.insert(Seq(2), back, Cause::Back);
+        lanes.let_go(KeyHash::of("b"));
+        assert_eq!(ready(&lanes), [2, 1], "lane a had its turn before lane b, and yet");
+    }
+
+    #[test]
+    fn what_is_deleted_behind_the_head_of_a_lane_leaves_the_head_as_it_is() {
+        let mut lanes = Lanes::default();
+        let retry_at = Some(Timestamp::from_millis(10));
+        lanes.insert(Seq(1), Waiting { key: key("a"), retry_at, ..Waiting::default() }, Cause::Back);
+        passed_over(&mut lanes, 2, "a");
+        assert!(lanes.wake(Timestamp::from_millis(10)));
+        assert!(lanes.remove(Seq(2)).is_some());
+        assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![1], 0));
+        assert!(lanes.remove(Seq(1)).is_some());
+        assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![], 0));
+    }
 }

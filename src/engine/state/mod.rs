@@ -15,6 +15,8 @@ mod queue;
 mod saved;
 mod segments;
 mod sizes;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::{

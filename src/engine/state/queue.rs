@@ -372,3 +372,24 @@ impl Queue {
         (self.cursor, self.is_paused, waiting, self.held.clone(), dead, self.gone.clone(), policy)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_restart_what_was_never_handed_out_is_told_from_what_came_back() {
+        let key = |text: &str| Some(KeyHash::of(text));
+        let (attempts, retry_at) = (Attempt(1), Some(Timestamp::from_millis(9)));
+        let waiting = [
+            Waiting { key: key("passed over"), ..Waiting::default() },
+            Waiting { key: key("failed"), attempts, ..Waiting::default() },
+            Waiting { key: key("failed as well"), attempts, ..Waiting::default() },
+            Waiting { key: key("back from the dead, later"), retry_at, ..Waiting::default() },
+            Waiting::default(),
+        ];
+        let content = QueueContent { waiting: (0..).map(Seq).zip(waiting).collect(), ..QueueContent::default() };
+        let queue = Queue::new(Name::parse("t").expect("valid"), TopicId(0), None, Seq(9)).restored(content);
+        assert_eq!((queue.lanes().len(), queue.lanes().passed_over_count()), (5, 1));
+    }
+}

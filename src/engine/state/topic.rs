@@ -227,7 +227,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{engine::sealed::Sealed, model::Draft};
+    use crate::{
+        engine::sealed::Sealed,
+        model::{Draft, TopicId},
+    };
 
     fn message(text: &'static str) -> Content {
         let draft = Draft { payload: Bytes::from_static(text.as_bytes()), ..Draft::default() };
@@ -267,5 +270,35 @@ mod tests {
         assert_eq!((none.first(), none.visible_count()), (Seq(0), 2));
         assert_eq!(none.count(Kind::Visible, Seq(1), Seq(9)), 1);
         assert_eq!(none.seqs(Kind::Visible, Seq(0), Seq(0)), [Seq(0)]);
+    }
+
+    #[test]
+    fn wanted_is_what_one_of_the_queues_is_not_done_with() {
+        let mut topic = Topic::new(Name::parse("t").expect("valid"), Seq(0));
+        for text in ["a", "b", "c", "d", "e", "f"] {
+            topic.log.push(message(text));
+        }
+        let queue = || Queue::new(topic.name.clone(), TopicId(0), None, Seq(0));
+        let (mut slow, mut fast) = (queue(), queue());
+        for seq in 0..4 {
+            if seq < 2 {
+                slow.take(Seq(seq));
+            }
+            fast.take(Seq(seq));
+        }
+        slow.pass_over(Seq(2), None);
+        // One is gone for both, one for one of them.
+        slow.skip(Seq(4));
+        fast.skip(Seq(4));
+        slow.skip(Seq(5));
+        let wanted = Wanted::of(&topic, [&slow, &fast].into_iter());
+        let has: Vec<bool> = (0..7).map(|seq| wanted.has_visible(Seq(seq))).collect();
+        assert_eq!(has, [false, false, true, true, false, true, false]);
+        assert_eq!(wanted.visible().collect::<Vec<_>>(), [Seq(2), Seq(3), Seq(5)]);
+        assert_eq!(wanted.gone().collect::<Vec<_>>(), [Seq(4)]);
+        assert_eq!((wanted.first(), wanted.visible_count()), (Seq(2), 3));
+        assert_eq!(wanted.count(Kind::Visible, Seq(0), Seq(99)), 3);
+        assert_eq!(wanted.count(Kind::Visible, Seq(3), Seq(4)), 1);
+        assert_eq!(wanted.seqs(Kind::Visible, Seq(4), Seq(99)), [Seq(5)]);
     }
 }

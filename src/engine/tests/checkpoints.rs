@@ -10,7 +10,7 @@ use std::{
 use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{
     engine::{
-        Engine, EngineError, Limits, OpenError,
+        Engine, EngineError, Limits, Manage, OpenError, PurgeScope,
         checkpoint::CheckpointStore,
         disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
         journal::{
@@ -20,7 +20,7 @@ use crate::{
         reading::BlockCache,
         sealed::Sealed,
         state::State,
-        verbs::{Publication, Step},
+        verbs::{Fill, Next, Publication, Step, Wanted},
         views::History,
     },
     model::{Draft, Due, Timestamp},
@@ -99,6 +99,34 @@ async fn one_straggler_holds_up_no_more_than_itself() {
     let numbers: Vec<_> = texts(&left).iter().filter_map(|text| text.split(' ').next().map(str::to_owned)).collect();
     assert_eq!(numbers, ["0", "50", "100", "150"]);
     assert!(left.iter().all(|delivery| delivery.attempt.0 == 2), "attempts are kept");
+}
+
+#[tokio::test]
+async fn what_a_purge_or_a_deleted_queue_leaves_gives_its_room_back() {
+    let bench = bench().await;
+    let text = "x".repeat(3000);
+    let segments =
+        || -> u64 { files(&bench, "segments").iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum() };
+    for service in ["purged", "deleted"] {
+        bench.register(service, &["t"]).await.expect("registered");
+        for _ in 0..50 {
+            bench.publish("t", &[&text]).await;
+        }
+        churn(&bench, "busy").await;
+        assert!(segments() > 100_000, "{service}: all of it stands in segments");
+        let queue = name(&format!("t.{service}"));
+        let manage = match service {
+            "purged" => Manage::Purge { queue, scope: PurgeScope { ready: true, ..PurgeScope::default() } },
+            _ => Manage::DeleteQueue { queue },
+        };
+        bench.engine().manage(manage).await.expect("done");
+        if service == "deleted" {
+            let ready = PurgeScope { ready: true, ..PurgeScope::default() };
+            bench.engine().manage(Manage::Purge { queue: name("t.purged"), scope: ready }).await.expect("done");
+        }
+        churn(&bench, "busy").await;
+        assert!(segments() < 30_000, "{service}: {} bytes are held for nobody", segments());
+    }
 }
 
 #[tokio::test]
@@ -398,6 +426,17 @@ impl Bare {
         self.journal.append(frame, end).expect("appended");
     }
 
+    /// What stands behind the messages that a receive of so many gets, with nothing in memory.
+    fn next_of(&mut self, queue: &str, messages_max: usize) -> Next {
+        let (state, frame, blocks) = (&mut self.state, &mut FrameBuf::new(), &mut BlockCache::default());
+        let (limits, history) = (Limits::default(), &mut History::default());
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let mut step = Step { state, frame, blocks, now, limits, declares: true, history };
+        let queue = step.queue_for(&name(queue), None).expect("declared");
+        let wanted = Wanted { messages_max, bytes_max: usize::MAX, mode: AckMode::AtOnce };
+        step.receive(queue, wanted, Fill::Whole).next
+    }
+
     fn checkpoint(&mut self) -> io::Result<()> {
         match self.checkpoints.begin(&mut self.state, self.journal.end()).run() {
             Ok(written) => {
@@ -411,6 +450,64 @@ impl Bare {
                 Err(failed.error)
             }
         }
+    }
+}
+
+#[test]
+fn after_a_checkpoint_that_failed_the_next_one_writes_each_message_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let disk = FaultDisk::new(RealDisk);
+    let mut bare = Bare::open(&dir, &disk);
+    bare.publish("t", &["a", "b"]);
+    let outcome = Outcome::Error(io::ErrorKind::StorageFull);
+    disk.set(Fault { op: Op::Create, name_end: ".seg", nth: 1, outcome, times: Times::Once });
+    assert!(bare.checkpoint().is_err());
+    // The same topic again: it is named by both checkpoints.
+    bare.publish("t", &["c"]);
+    let plan = bare.state.plan_checkpoint(u64::MAX);
+    let mut planned: Vec<_> = plan
+        .pieces
+        .iter()
+        .flat_map(|piece| piece.messages.iter().map(|(seq, _)| (piece.topic, piece.kind, *seq)))
+        .collect();
+    let all = planned.len();
+    planned.sort_unstable();
+    planned.dedup();
+    assert_eq!((planned.len(), all), (7, 7), "{planned:?}");
+    assert_eq!(plan.ids.len(), 2);
+}
+
+#[test]
+fn the_sizes_of_messages_in_segments_add_up_to_what_their_blocks_take() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let mut bare = Bare::open(&dir, &FaultDisk::new(RealDisk));
+    for texts in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        bare.publish("t", &texts);
+        bare.checkpoint().expect("written");
+    }
+    let sizes: Vec<u64> = bare.state.places().map(|place| bare.state.size_of(place)).collect();
+    let blocks: u64 = bare.state.segments.blocks().map(|block| u64::from(block.bytes)).sum();
+    assert_eq!((sizes.len(), sizes.iter().sum::<u64>()), (12, blocks));
+}
+
+#[test]
+fn a_receive_asks_for_no_more_blocks_than_it_wants_messages_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let mut bare = Bare::open(&dir, &FaultDisk::new(RealDisk));
+    for texts in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        bare.publish("t", &texts);
+        bare.checkpoint().expect("written");
+    }
+    // Each block has three visible messages.
+    for (messages_max, blocks) in [(1, 1), (3, 1), (4, 2), (9, 3), (99, 3)] {
+        let next = bare.next_of("t", messages_max);
+        assert!(matches!(&next, Next::Missing(missing) if missing.len() == blocks), "{messages_max}: {next:?}");
     }
 }
 

@@ -19,6 +19,7 @@ over_both! {
     a_waiting_receive_is_woken_by_the_next_message_first_come_first_served,
     a_receive_that_was_dropped_takes_nothing,
     a_leased_message_whose_client_left_comes_back_at_once,
+    a_lease_that_is_given_back_ends_without_counting_and_a_later_one_does_not,
     a_wait_ends_empty_when_its_time_is_over,
     an_answer_is_bounded_in_bytes,
     a_batch_that_does_not_fit_a_frame_is_refused_whole,
@@ -180,6 +181,18 @@ async fn a_leased_message_whose_client_left_comes_back_at_once(bench: Bench) {
     let back = bench.receive("t", 1, wait, AckMode::AtOnce);
     let back = tokio::time::timeout(Duration::from_secs(20), back).await.expect("long before the lease is over");
     assert_eq!(texts(&back), ["a"]);
+}
+
+async fn a_lease_that_is_given_back_ends_without_counting_and_a_later_one_does_not(bench: Bench) {
+    bench.publish("t", &["x"]).await;
+    let first = bench.lease("t").await.expect("x");
+    bench.engine().give_back([ack_id(&first)]);
+    let second = bench.lease("t").await.expect("it is back");
+    assert_eq!(second.attempt, Attempt(1));
+    bench.engine().give_back([ack_id(&first)]);
+    assert!(bench.lease("t").await.is_none(), "another lease is not ended by that");
+    assert_eq!(bench.ack("t", ack_id(&first)).await, Settled::Stale);
+    assert_eq!(bench.ack("t", ack_id(&second)).await, Settled::Done);
 }
 
 async fn a_wait_ends_empty_when_its_time_is_over(bench: Bench) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{AckMode, Bench, LEASE, Settled, Settlement, ack_id, draft, name, texts};
 use crate::{
-    engine::{Manage, Nack, NackOutcome},
+    engine::{Manage, Nack, NackOutcome, Redrive},
     model::{Delivery, Draft, Properties, QueuePolicyPatch},
 };
 
@@ -16,7 +16,9 @@ over_both! {
     a_key_whose_message_failed_waits_for_its_retry_and_nothing_else_does,
     plain_consumes_take_messages_in_publish_order_but_not_past_one_that_is_held,
     what_waits_for_its_key_is_known_after_a_restart,
+    what_is_passed_over_and_handed_out_in_one_receive_holds_its_key,
     a_key_goes_on_when_its_head_is_dead_or_expired,
+    a_dead_letter_that_comes_back_is_the_head_of_its_key_again,
     consumers_who_wait_get_the_next_message_of_a_key_when_its_turn_comes,
     a_key_with_a_very_long_backlog_bounds_what_is_passed_over,
 }
@@ -141,6 +143,25 @@ async fn a_key_goes_on_when_its_head_is_dead_or_expired(bench: Bench) {
     assert_eq!(texts(&a3), ["a3"]);
     settle(&bench, &a3[0], Settlement::Ack).await;
     assert_eq!(texts(&lease_all(&bench).await), ["a4"]);
+}
+
+async fn a_dead_letter_that_comes_back_is_the_head_of_its_key_again(bench: Bench) {
+    publish(&bench, &["a1", "a2", "-x"]).await;
+    let first = bench.lease("t").await.expect("a1");
+    settle(&bench, &first, nack(NackOutcome::DeadLetter, Duration::ZERO)).await;
+    let redrive = Manage::Redrive { queue: name("t"), which: Redrive::Oldest(9), pace: None };
+    assert_eq!(bench.engine().manage(redrive).await.map(|managed| managed.messages), Ok(1));
+    assert_eq!(texts(&lease_all(&bench).await), ["a1", "-x"], "and the one behind it waits");
+}
+
+async fn what_is_passed_over_and_handed_out_in_one_receive_holds_its_key(bench: Bench) {
+    publish(&bench, &["a1"]).await;
+    let first = bench.lease("t").await.expect("a1");
+    settle(&bench, &first, Settlement::Ack).await;
+    // It is not the turn of this key, but nothing else is there.
+    publish(&bench, &["a2", "a3"]).await;
+    assert_eq!(texts(&lease_all(&bench).await), ["a2"]);
+    assert!(lease_all(&bench).await.is_empty());
 }
 
 async fn consumers_who_wait_get_the_next_message_of_a_key_when_its_turn_comes(bench: Bench) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{AckMode, Bench, LEASE, Settled, ack_id, draft, name, texts};
 use crate::{
-    engine::{Base, Browse, EngineError, Manage, Managed, MessageState, PurgeScope, StateFilter},
-    model::{Draft, Due, Overflow, QueueLimitsPatch, QueuePolicyPatch, RetryPolicy, TopicPolicyPatch},
+    engine::{Base, Browse, EngineError, Manage, Managed, MessageState, PurgeScope, Redrive, StateFilter},
+    model::{Draft, Due, Overflow, QueueLimitsPatch, QueuePolicyPatch, RetryPolicy, Seq, TopicPolicyPatch},
 };
 
 over_both! {
@@ -20,7 +20,10 @@ over_both! {
     a_limit_in_bytes_counts_what_is_stored,
     a_limit_that_is_set_later_drops_what_is_too_much,
     what_is_acked_in_the_same_step_makes_room,
+    a_full_queue_takes_duplicates_and_what_is_not_visible_yet,
     a_topic_without_a_queue_has_limits_as_well,
+    what_would_change_nothing_is_not_written,
+    what_is_not_there_cannot_be_deleted,
     what_is_too_old_is_dropped,
     policies_are_set_kept_and_changed_in_part,
     a_topic_may_have_a_dedup_window_of_its_own,
@@ -263,6 +266,61 @@ async fn what_is_acked_in_the_same_step_makes_room(bench: Bench) {
     let done = bench.engine().settle_all(vec![(Some(held), Settlement::Ack)], next).await;
     assert!(done.is_ok(), "{done:?}");
     assert_eq!(bench.pop("t", 9).await, ["b"]);
+}
+
+async fn a_full_queue_takes_duplicates_and_what_is_not_visible_yet(bench: Bench) {
+    assert!(bench.pop("t", 1).await.is_empty());
+    set(&bench, "t", limits(at_most(1, Overflow::Reject))).await;
+    let once = Draft { dedup_id: Some("id".into()), ..draft("once") };
+    bench.publish_one("t", once.clone()).await.expect("there is room for one");
+    assert!(bench.publish_one("t", once).await.expect("it is there already").messages[0].duplicate);
+    let later = Draft { due: Due::After(LEASE), ..draft("later") };
+    bench.publish_one("t", later).await.expect("it takes room when it becomes visible");
+    assert_eq!(bench.publish_one("t", draft("more")).await, Err(EngineError::QueueFull { queue: "t".into() }));
+}
+
+async fn what_would_change_nothing_is_not_written(mut bench: Bench) {
+    let kept = TopicPolicyPatch { limits: at_most(2, Overflow::DropOldest), ..TopicPolicyPatch::default() };
+    assert!(set_topic(&bench, "t", kept).await);
+    bench.publish("t", &["a", "b"]).await;
+    bench.register("s", &["u"]).await.expect("registered");
+    let frames = bench.engine().statistics().await.expect("counted").frames;
+    let queue = || name("u.s");
+    let put = |topic, policy, base| Manage::PutTopic { topic, policy, base };
+    let again = [
+        put(name("t"), kept, Base::Default),
+        put(name("t"), TopicPolicyPatch::default(), Base::Current),
+        Manage::Purge { queue: queue(), scope: all() },
+        Manage::Redrive { queue: queue(), which: Redrive::Oldest(9), pace: None },
+        Manage::Resume { queue: queue() },
+        Manage::SetQueuePolicy { queue: queue(), policy: QueuePolicyPatch::default() },
+        Manage::DeleteMessage { queue: queue(), seq: Seq(0) },
+    ];
+    for again in again {
+        let what = format!("{again:?}");
+        assert_eq!(manage(&bench, again).await, Managed::default(), "{what}");
+        assert_eq!(bench.engine().statistics().await.expect("counted").frames, frames, "{what}");
+    }
+    // Four for topic t, its policy and what it has, five for u, the inbox and the queues of both: none trims what is
+    // within its limit.
+    bench.restart().await;
+    assert_eq!(bench.engine().recovery().records, 9);
+    assert_eq!(bench.pop("t", 9).await, ["a", "b"]);
+    // And what is set, is.
+    manage(&bench, put(name("t"), TopicPolicyPatch::default(), Base::Default)).await;
+    bench.publish("r", &["a"]).await;
+    assert!(bench.engine().topic(name("t")).await.expect("there").policy.limits.messages_max.is_none());
+}
+
+async fn what_is_not_there_cannot_be_deleted(bench: Bench) {
+    bench.register("s", &["t"]).await.expect("registered");
+    bench.publish("t", &["a"]).await;
+    let delete = |seq| Manage::DeleteMessage { queue: name("t.s"), seq: Seq(seq) };
+    for (seq, messages) in [(1, 0), (2, 0), (0, 1), (0, 0)] {
+        assert_eq!(manage(&bench, delete(seq)).await.messages, messages, "place {seq}");
+    }
+    bench.publish("t", &["b"]).await;
+    assert_eq!(bench.pop("t.s", 9).await, ["b"]);
 }
 
 async fn a_topic_without_a_queue_has_limits_as_well(mut bench: Bench) {

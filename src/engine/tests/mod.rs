@@ -34,6 +34,7 @@ mod manage;
 mod model;
 mod names;
 mod pressure;
+mod queues;
 mod records;
 mod retries;
 #[cfg(campanile_shuttle)]

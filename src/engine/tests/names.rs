@@ -1,7 +1,7 @@
 //! One name space: what a name may stand for, and what gives way.
 
 use super::{Bench, draft, name};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Manage};
 
 fn is_conflict<T>(result: Result<T, EngineError>) -> Option<String> {
     match result {
@@ -17,6 +17,9 @@ over_both! {
     a_name_that_was_only_received_from_gives_way_to_a_service,
     a_subscription_is_declared_by_receiving_as_a_service,
     the_number_of_topics_is_bounded_and_a_refusal_creates_nothing,
+    a_topic_that_is_there_may_have_more_queues_when_no_more_topics_may_be,
+    the_number_of_queues_is_bounded_and_those_that_are_there_go_on,
+    a_bound_that_is_lowered_refuses_what_is_new_alone,
     two_names_together_may_be_too_long,
 }
 
@@ -85,6 +88,57 @@ async fn the_number_of_topics_is_bounded_and_a_refusal_creates_nothing(mut bench
     assert!(full(bench.publish_one("c", draft("x")).await.map(drop)));
     bench.publish("b", &["y"]).await;
     assert_eq!(bench.pop("b", 9).await, ["x", "y"]);
+}
+
+fn is_full<T>(result: Result<T, EngineError>) -> bool {
+    matches!(result, Err(EngineError::Full { .. }))
+}
+
+/// Has the queue of a service on a topic, declared if need be.
+async fn subscribe(bench: &Bench, topic: &str, service: &str) -> Result<(), EngineError> {
+    let queue = Manage::DeclareQueue { queue: name(topic), service: Some(name(service)) };
+    bench.engine().manage(queue).await.map(drop)
+}
+
+async fn a_topic_that_is_there_may_have_more_queues_when_no_more_topics_may_be(mut bench: Bench) {
+    bench.options.limits.topics_max = 2;
+    bench.restart().await;
+    bench.publish("t", &["x"]).await;
+    bench.register("s", &["t"]).await.expect("one topic more");
+    assert!(is_full(bench.register("r", &[]).await), "its inbox would be a third");
+    assert!(is_full(subscribe(&bench, "u", "r").await), "and so would this topic");
+    subscribe(&bench, "t", "r").await.expect("this one is there");
+    bench.publish("t", &["y"]).await;
+    assert_eq!(bench.pop("t.r", 9).await, ["y"]);
+    bench.register("s", &["t"]).await.expect("all of it is there");
+}
+
+async fn the_number_of_queues_is_bounded_and_those_that_are_there_go_on(mut bench: Bench) {
+    bench.options.limits.topics_max = 2;
+    bench.restart().await;
+    bench.register("s", &["t"]).await.expect("two topics and two queues");
+    for service in ["a", "b", "c", "d", "e"] {
+        subscribe(&bench, "t", service).await.expect("there is room for eight");
+    }
+    assert!(is_full(bench.register("t", &["s", "t"]).await), "these would be three more");
+    subscribe(&bench, "t", "f").await.expect("the eighth");
+    assert!(is_full(subscribe(&bench, "t", "g").await));
+    let own = Manage::DeclareQueue { queue: name("t"), service: None };
+    assert!(is_full(bench.engine().manage(own).await));
+    bench.publish("t", &["x"]).await;
+    assert_eq!(bench.pop("t.f", 9).await, ["x"]);
+    subscribe(&bench, "t", "a").await.expect("it is there");
+    bench.register("s", &["t"]).await.expect("all of it is there");
+}
+
+async fn a_bound_that_is_lowered_refuses_what_is_new_alone(mut bench: Bench) {
+    bench.publish("t", &["a"]).await;
+    bench.publish("u", &["b"]).await;
+    bench.options.limits.topics_max = 1;
+    bench.restart().await;
+    bench.publish("t", &["c"]).await;
+    assert_eq!(bench.pop("t", 9).await, ["a", "c"]);
+    assert!(is_full(bench.publish_one("v", draft("x")).await));
 }
 
 async fn two_names_together_may_be_too_long(bench: Bench) {

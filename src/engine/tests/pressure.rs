@@ -150,3 +150,31 @@ async fn closing_waits_for_nobody_who_is_held_back() {
     bench.restart().await;
     assert_eq!(bench.engine().recovery().messages, stored + 1);
 }
+
+/// Begins publishes of texts while the journal stands still; answers how many frames they took.
+async fn frames_of(texts: impl Iterator<Item = String>) -> u64 {
+    let (bench, disk) = bench().await;
+    let before = bench.engine().statistics().await.expect("counted").frames;
+    disk.set(Fault { op: Op::Sync, name_end: ".wal", nth: 1, outcome: Outcome::Wait, times: Times::Always });
+    let mut begun = Vec::new();
+    for text in texts {
+        begun.push(bench.engine().begin_publish(name("t"), vec![draft(&text)]).await.expect("in line"));
+    }
+    disk.heal();
+    for pending in begun {
+        pending.await.expect("stored");
+    }
+    bench.engine().statistics().await.expect("counted").frames - before
+}
+
+#[tokio::test]
+async fn what_comes_while_a_frame_is_synced_shares_the_next_one() {
+    let frames = frames_of((0..20).map(|n| n.to_string())).await;
+    assert!((1..=2).contains(&frames), "{frames} frames");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_one_frame_together_goes_into_several() {
+    let frames = frames_of((0..3).map(|n| n.to_string().repeat(400_000))).await;
+    assert_eq!(frames, 3);
+}

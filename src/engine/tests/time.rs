@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
 use crate::{
-    engine::{EngineError, Receive},
+    engine::{EngineError, Manage, Receive},
     model::{Draft, Due, Timestamp},
 };
 
@@ -23,6 +23,7 @@ over_both! {
     a_duplicate_within_the_window_is_the_first_message_also_after_it_is_gone_and_after_a_restart,
     a_dedup_id_with_another_content_refuses_the_whole_batch,
     the_number_of_remembered_dedup_ids_is_bounded,
+    a_topic_that_is_deleted_takes_its_dedup_ids_with_it_and_no_others,
     the_numbers_of_leases_and_of_delayed_messages_are_bounded,
 }
 
@@ -116,6 +117,27 @@ async fn the_number_of_remembered_dedup_ids_is_bounded(mut bench: Bench) {
     assert!(matches!(full, Err(EngineError::Full { .. })), "{full:?}");
     bench.advance(bench.options.dedup_window);
     bench.publish_one("t", with_dedup("x", "c")).await.expect("there is room again");
+}
+
+async fn a_topic_that_is_deleted_takes_its_dedup_ids_with_it_and_no_others(mut bench: Bench) {
+    bench.options.limits.dedup_ids_max = 3;
+    bench.restart().await;
+    bench.publish_one("u", with_dedup("x", "kept")).await.expect("stored");
+    for id in ["a", "b"] {
+        bench.publish_one("t", with_dedup("x", id)).await.expect("stored");
+    }
+    let delete = Manage::DeleteTopic { topic: name("t") };
+    bench.engine().manage(delete).await.expect("deleted");
+    assert!(bench.publish_one("u", with_dedup("x", "kept")).await.expect("answered").messages[0].duplicate);
+    for id in ["c", "d"] {
+        bench.publish_one("u", with_dedup("x", id)).await.expect("there is room for two");
+    }
+    let full = bench.publish_one("u", with_dedup("x", "e")).await;
+    assert!(matches!(full, Err(EngineError::Full { .. })), "{full:?}");
+    bench.advance(bench.options.dedup_window);
+    for id in ["e", "f", "g"] {
+        bench.publish_one("u", with_dedup("x", id)).await.expect("all windows are over");
+    }
 }
 
 async fn the_numbers_of_leases_and_of_delayed_messages_are_bounded(mut bench: Bench) {

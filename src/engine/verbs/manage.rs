@@ -61,7 +61,7 @@ impl Step<'_> {
         let (topic, is_new) = match self.topic_named(&name)? {
             Some(topic) => (topic, false),
             None => {
-                self.check_room(1)?;
+                self.check_room(1, 0)?;
                 (self.create_topic(name), true)
             }
         };
@@ -82,7 +82,7 @@ impl Step<'_> {
     fn existing_or_own(&mut self, name: &Name) -> Result<(QueueId, bool)> {
         match self.state.meaning(name) {
             Some(Meaning::Topic(topic)) if self.state.topic(topic).is_some_and(|topic| topic.own.is_none()) => {
-                self.check_room(0)?;
+                self.check_room(0, 1)?;
                 Ok((self.create_queue(topic, None), true))
             }
             _ => Ok((self.queue_named(name)?, false)),

@@ -55,11 +55,13 @@ impl Step<'_> {
         self.state.apply(self.now, record).expect("a record that was decided on this state fits it");
     }
 
-    /// Refuses when `more` topics would be too many.
-    pub(super) fn check_room(&self, more: usize) -> Result<(), EngineError> {
-        let queues = self.state.next_queue().0 as usize;
-        let max = self.limits.topics_max;
-        if self.state.topic_count() + more > max || queues + more > max.saturating_mul(4) {
+    /// Refuses when so many more topics or queues would be too many. Those that there are stay, whatever the bound.
+    pub(super) fn check_room(&self, topics: usize, queues: usize) -> Result<(), EngineError> {
+        let is_too_many = |there: usize, more: usize, max: usize| more > 0 && there + more > max;
+        let (max, queues_there) = (self.limits.topics_max, self.state.next_queue().0 as usize);
+        if is_too_many(self.state.topic_count(), topics, max)
+            || is_too_many(queues_there, queues, max.saturating_mul(4))
+        {
             return Err(EngineError::Full { what: "the broker has as many topics or queues as it may have" });
         }
         Ok(())

@@ -45,7 +45,7 @@ impl Step<'_> {
     pub(in crate::engine) fn publish(&mut self, publication: Publication) -> Result<Published, EngineError> {
         let new_topics = usize::from(self.state.meaning(&publication.topic).is_none());
         let checked = self.check(publication, &Leaving::new())?;
-        self.check_room(new_topics)?;
+        self.check_room(new_topics, 0)?;
         Ok(self.publish_checked(checked))
     }
 
@@ -69,7 +69,7 @@ impl Step<'_> {
         let new_topics = merged.iter().filter(is_new).count();
         let checked =
             merged.into_iter().map(|publication| self.check(publication, leaving)).collect::<Result<_, _>>()?;
-        self.check_room(new_topics)?;
+        self.check_room(new_topics, 0)?;
         Ok(CheckedAll { checked, parts })
     }
 

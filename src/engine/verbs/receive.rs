@@ -44,14 +44,14 @@ impl Step<'_> {
             Some(Meaning::Topic(topic)) => topic,
             None if !self.declares => return Err(EngineError::NoSuchQueue { name: name.to_string() }),
             None => {
-                self.check_room(1)?;
+                self.check_room(1, 1)?;
                 self.create_topic(name.clone())
             }
         };
         if let Some(queue) = self.state.topic(topic).and_then(|t| t.own) {
             return Ok(queue);
         }
-        self.check_room(0)?;
+        self.check_room(0, 1)?;
         Ok(self.create_queue(topic, None))
     }
 

@@ -33,7 +33,10 @@ impl Step<'_> {
             }
             plans.push((topic.clone(), self.plan(topic, service, &queue)?));
         }
-        self.check_room(new_topics + plans.len())?;
+        let inbox = self.topic_named(service)?.and_then(|inbox| self.state.topic(inbox));
+        let is_inbox_new = inbox.is_none_or(|inbox| inbox.own.is_none());
+        let new_queues = plans.iter().filter(|(_, plan)| !matches!(plan, Plan::Exists(_))).count();
+        self.check_room(new_topics, new_queues + usize::from(is_inbox_new))?;
 
         let mut declared = Vec::new();
         let inbox = self.topic_or_create(service)?;
@@ -59,7 +62,7 @@ impl Step<'_> {
         let is_new = self.topic_named(topic)?.is_none();
         let plan = self.plan(topic, service, &subscription(topic, service)?)?;
         if !matches!(plan, Plan::Exists(_)) {
-            self.check_room(1 + usize::from(is_new))?;
+            self.check_room(usize::from(is_new), 1)?;
         }
         self.carry_out(topic, service, plan)
     }

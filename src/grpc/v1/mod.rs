@@ -5,8 +5,10 @@
 //! | `service` | the calls |
 //! | `read` | requests as the broker's commands |
 //! | `write`, `shown` | the broker's answers as responses |
+//! | `held` | leases whose answer is not written yet |
 //! | `publish_stream`, `streaming_pull` | the two calls that go on |
 
+mod held;
 mod publish_stream;
 mod read;
 mod service;
@@ -14,4 +16,4 @@ mod shown;
 mod streaming_pull;
 mod write;
 
-pub(super) use self::service::Service;
+pub(super) use self::{held::held_until_written, service::Service};

@@ -9,6 +9,7 @@ use tonic::{
 };
 
 use super::{
+    held::Held,
     publish_stream,
     read::{self, Trace},
     shown, streaming_pull, write,
@@ -68,10 +69,14 @@ impl Service {
         Ok(write::published(&published))
     }
 
-    async fn pull(&self, request: Request<proto::PullRequest>) -> Result<proto::PullResponse, BrokerError> {
+    async fn pull(&self, request: Request<proto::PullRequest>) -> Result<Response<proto::PullResponse>, BrokerError> {
         let (metadata, _, request) = request.into_parts();
         let deliveries = self.broker.receive(read::receive(request, &metadata)?).await?;
-        Ok(proto::PullResponse { deliveries: write::deliveries(&self.broker, &deliveries)? })
+        let hold = self.broker.hold(&deliveries)?;
+        let deliveries = write::deliveries(&self.broker, &deliveries)?;
+        let mut response = Response::new(proto::PullResponse { deliveries });
+        response.extensions_mut().insert(Held::new(hold));
+        Ok(response)
     }
 
     async fn settle(&self, request: Request<proto::SettleRequest>) -> Result<proto::SettleResponse, BrokerError> {
@@ -234,7 +239,7 @@ impl BrokerService for Service {
     }
 
     async fn pull(&self, request: Request<proto::PullRequest>) -> Result<Response<proto::PullResponse>, Status> {
-        answered(self.pull(request).await)
+        self.pull(request).await.map_err(|error| v1_status_of(&error))
     }
 
     async fn streaming_pull(

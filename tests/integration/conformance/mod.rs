@@ -4,8 +4,6 @@
 //! each protocol against the real program in dev mode, whose clock is moved instead of waited for. Cases run one after
 //! the other, each on names of its own, so the clock that one moves is nothing to the others.
 
-#![allow(dead_code, reason = "REST joins with its routes")]
-
 mod admin;
 mod deliveries;
 mod fairness;
@@ -243,7 +241,7 @@ async fn every_promise_holds_over_both_protocols() {
     let mut failed = Vec::new();
     let mut count = 0;
     for (at, (claim, run)) in cases.iter().enumerate().filter(|(_, (claim, _))| claim.contains(&wanted)) {
-        for peer in [Peer::grpc(broker.grpc)] {
+        for peer in [Peer::rest(broker.rest), Peer::grpc(broker.grpc)] {
             let protocol = peer.name();
             let name = format!("case-{at}.{}", protocol.to_lowercase());
             // A case that panics is one that failed.

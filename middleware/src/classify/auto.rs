@@ -1,46 +1,14 @@
-//! From a request and its response to a [`Verdict`]: what counts as a failure.
+//! The rules that hold unless others are given: REST by its status, gRPC by its own.
 //!
-//! It does not act on verdicts; breakers do. The order is request head, response head, end of the body; a verdict may
-//! fall at any point from the response head on. Invariant of [`AutoClassify`]: no caller can make a healthy service look
-//! broken, neither by bad requests, nor by going away, nor by deadlines that cannot be met.
+//! Invariant: no caller can make a healthy service look broken, neither by bad requests, nor by going away, nor by
+//! deadlines that cannot be met.
 
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header::RETRY_AFTER};
 
+use super::{Classify, ClassifyResponse};
 use crate::{GrpcCode, Protocol, Verdict};
-
-/// Decides what the calls of a service say about its health.
-pub trait Classify {
-    /// Watches one call.
-    type Response: ClassifyResponse;
-
-    /// A call begins.
-    fn request<B>(&self, request: &Request<B>) -> Self::Response;
-}
-
-/// Decides what one call says.
-pub trait ClassifyResponse {
-    /// The verdict, if it falls with the response's head; `None` to wait for the end of its body.
-    fn head<B>(&mut self, response: &Response<B>) -> Option<Verdict>;
-
-    /// The verdict at the end of the body.
-    fn end(self, trailers: Option<&HeaderMap>) -> Verdict;
-
-    /// The verdict when the service failed without a response, or broke off in the middle of the body. Default:
-    /// [`Verdict::Failure`].
-    fn error(self) -> Verdict
-    where
-        Self: Sized,
-    {
-        Verdict::Failure
-    }
-
-    /// Whether the verdict may be in the trailers. Default: false.
-    fn wants_trailers(&self) -> bool {
-        false
-    }
-}
 
 /// The default: tells REST from gRPC by the content types.
 ///

@@ -1,0 +1,76 @@
+//! Telling from an error that a request was never processed.
+//!
+//! Invariant: what is not proven is answered with no.
+
+use std::{error::Error, io};
+
+/// Whether this error proves that no server has begun to process the request: a connection that could not be made, or,
+/// with the feature `h2`, a stream that the server refused (`REFUSED_STREAM`, RFC 9113 section 8.7). For
+/// [`RoundRobin::never_sent`](crate::RoundRobin::never_sent).
+///
+/// Looks through all the sources of the error, so it works on those of hyper, tonic and reqwest.
+///
+/// ```
+/// use std::io;
+///
+/// let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+/// assert!(campanile_middleware::is_never_sent(&refused));
+/// let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+/// assert!(!campanile_middleware::is_never_sent(&reset));
+/// ```
+#[must_use]
+pub fn is_never_sent(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if proves_it(error) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn proves_it(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        // An error of a connection that was there is none of these.
+        return matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::AddrNotAvailable
+        );
+    }
+    #[cfg(feature = "h2")]
+    if let Some(error) = error.downcast_ref::<h2::Error>() {
+        return error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Outer(io::Error);
+
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("request failed")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn the_sources_are_looked_through() {
+        assert!(is_never_sent(&Outer(io::ErrorKind::ConnectionRefused.into())));
+        assert!(!is_never_sent(&Outer(io::ErrorKind::BrokenPipe.into())));
+        assert!(!is_never_sent(&Outer(io::ErrorKind::TimedOut.into())), "it may have timed out after it was sent");
+    }
+}
