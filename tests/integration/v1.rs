@@ -122,13 +122,13 @@ async fn a_dead_letter_is_seen_told_and_brought_back() {
     assert_eq!(codes_of(&rest.post("/v1/queues/t.s/nack", &nack).await.ok()), ["ok", "not_found"]);
 
     let dead = messages_of(rest.get("/v1/queues/t.s/messages?state=dead").await.ok());
-    let causes: Vec<_> = dead.iter().map(|m| (&m["message"]["json"], &m["dead_letter"]["cause"])).collect();
+    let causes: Vec<_> = dead.iter().map(|m| (&m["json"], &m["dead_letter"]["cause"])).collect();
     assert_eq!(causes, [(&json!(1), &json!("rejected")), (&json!(2), &json!("failed"))]);
     assert_eq!(dead[0]["dead_letter"]["reason"], "no such order");
     let page = rest.get("/v1/queues/t.s/messages?state=dead&page_size=1").await.ok();
     let token = page["next_page_token"].as_str().expect("there is more");
     let rest_of = rest.get(&format!("/v1/queues/t.s/messages?state=dead&page_size=1&page_token={token}")).await.ok();
-    assert_eq!(rest_of["messages"][0]["message"]["json"], 2);
+    assert_eq!(rest_of["messages"][0]["json"], 2);
 
     let id = pulled[0]["id"].as_str().expect("an id");
     let story = rest.get(&format!("/v1/messages/{id}")).await.ok();
@@ -156,7 +156,7 @@ async fn settling_together_is_all_or_nothing() {
     let stale = rest.post("/v1/settle", &json!({"ack": ids, "publish": publish})).await;
     assert_eq!(stale.problem(), (409, "stale_ack", "ack_id"));
     assert_eq!(rest.get("/v1/topics/out").await.problem().0, 404, "nothing was published");
-    let both = json!({"nack": [{"ack_ids": [ids[1]], "outcome": "RELEASE"}], "publish": publish});
+    let both = json!({"nack": [{"ack_id": ids[1], "outcome": "RELEASE"}], "publish": publish});
     let settled = rest.post("/v1/settle", &both).await.ok();
     assert_eq!(codes_of(&settled), ["ok"]);
     assert_eq!(settled["published"][0]["messages"].as_array().map(Vec::len), Some(1));
@@ -203,7 +203,7 @@ async fn a_queue_is_steered_and_says_why_it_hands_nothing_out() {
     assert_eq!(rest.post("/v1/queues/t.s/resume", &json!({})).await.ok()["paused"], false);
 
     let ready = messages_of(rest.get("/v1/queues/t.s/messages").await.ok());
-    let path = format!("/v1/queues/t.s/messages/{}", ready[0]["message"]["id"].as_str().expect("an id"));
+    let path = format!("/v1/queues/t.s/messages/{}", ready[0]["id"].as_str().expect("an id"));
     assert_eq!(rest.get(&path).await.ok()["state"], "ready");
     let delete = async || Rest::ask(rest.request(Method::DELETE, &path)).await.expect("an answer").status;
     assert_eq!((delete().await, delete().await), (204, 404));

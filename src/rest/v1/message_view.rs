@@ -9,8 +9,8 @@ use crate::broker::{self, DeadCause, EventKind, Explanation as Explained, Messag
 /// A message of a queue, and what is up with it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BrowsedMessage<'a> {
-    /// Absent if it is damaged.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Not there if it is damaged.
+    #[serde(flatten)]
     message: Option<Message<'a>>,
     #[serde(flatten)]
     whereabouts: Whereabouts,

@@ -1,7 +1,5 @@
 //! Deliveries are ended or extended: each on its own, or all together with publishes.
 
-use std::time::Duration;
-
 use axum::{body::Body, extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -51,6 +49,22 @@ pub(super) struct Nacks {
     reason: Option<String>,
 }
 
+/// One delivery that is not done.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewNack {
+    #[schema(value_type = String, required = true)]
+    ack_id: Option<String>,
+    /// What becomes of it. Default RETRY.
+    outcome: Option<Outcome>,
+    /// With RETRY: after how long it may be delivered again, at most 12 h. Default: as the queue's policy says.
+    #[schema(minimum = 0, maximum = 43_200)]
+    delay_seconds: Option<f64>,
+    /// Why, for people. At most 1024 bytes.
+    #[schema(max_length = 1024)]
+    reason: Option<String>,
+}
+
 /// What becomes of a delivery that is not done.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -84,8 +98,8 @@ pub(super) struct NewSettle<'a> {
     #[schema(max_items = 1000)]
     ack: Option<Vec<String>>,
     /// Deliveries that are not. With `ack`, at most 1000 in all.
-    #[schema(value_type = Option<Vec<Nacks>>)]
-    nack: Option<Vec<Object<Nacks>>>,
+    #[schema(value_type = Option<Vec<NewNack>>)]
+    nack: Option<Vec<Object<NewNack>>>,
     /// Messages to publish, at most 1000 in all.
     #[serde(borrow)]
     #[schema(value_type = Option<Vec<NewPublish>>)]
@@ -132,7 +146,7 @@ pub(super) async fn ack(State(calls): State<Calls>, asked: Asked, body: Body) ->
 pub(super) async fn nack(State(calls): State<Calls>, asked: Asked, body: Body) -> Result<Response, Problem> {
     let body = read::json_body(&asked.headers, body, LIST_BODY_BYTES_MAX).await?;
     let nacks: Nacks = read::strict(&body)?;
-    let settlement = nacks.settlement()?;
+    let settlement = nack_of(nacks.outcome, nacks.delay_seconds, nacks.reason)?;
     each(&calls, &asked, nacks.ack_ids, settlement).await
 }
 
@@ -160,10 +174,8 @@ pub(super) async fn settle(State(calls): State<Calls>, asked: Asked, body: Body)
     let body = read::json_body(&asked.headers, body, calls.publish_bytes_max).await?;
     let NewSettle { ack, nack, publish } = read::strict(&body)?;
     let mut settlements: Vec<_> = ack.unwrap_or_default().into_iter().map(|id| (id, Settlement::Ack)).collect();
-    for (at, Object(nacks)) in nack.unwrap_or_default().into_iter().enumerate() {
-        let settlement = nacks.settlement().map_err(|error| error.at("nack", at))?;
-        let ack_ids = read::required("ack_ids", nacks.ack_ids).map_err(|error| error.at("nack", at))?;
-        settlements.extend(ack_ids.into_iter().map(|id| (id, settlement.clone())));
+    for (at, Object(nack)) in nack.unwrap_or_default().into_iter().enumerate() {
+        settlements.push(nack.read().map_err(|error| error.at("nack", at))?);
     }
     let publishes = publish.unwrap_or_default().into_iter().enumerate();
     let publish = |(at, Object(publish)): (usize, Object<NewPublish<'_>>)| {
@@ -191,16 +203,24 @@ async fn each(
     Ok(answer::plain(&SettleAnswer { results: SettleResult::all(ack_ids, &settled) }))
 }
 
-impl Nacks {
-    fn settlement(&self) -> Result<Settlement, BrokerError> {
-        let outcome = match self.outcome {
-            Some(Outcome::Release) => broker::NackOutcome::Release,
-            Some(Outcome::Retry) | None => broker::NackOutcome::Retry,
-            Some(Outcome::DeadLetter) => broker::NackOutcome::DeadLetter,
-        };
-        let delay: Option<Duration> =
-            self.delay_seconds.map(|delay| Limits::duration("delay_seconds", delay)).transpose()?;
-        Ok(Settlement::Nack(broker::Nack { outcome, delay, reason: self.reason.clone().unwrap_or_default() }))
+fn nack_of(
+    outcome: Option<Outcome>,
+    delay_seconds: Option<f64>,
+    reason: Option<String>,
+) -> Result<Settlement, BrokerError> {
+    let outcome = match outcome {
+        Some(Outcome::Release) => broker::NackOutcome::Release,
+        Some(Outcome::Retry) | None => broker::NackOutcome::Retry,
+        Some(Outcome::DeadLetter) => broker::NackOutcome::DeadLetter,
+    };
+    let delay = delay_seconds.map(|delay| Limits::duration("delay_seconds", delay)).transpose()?;
+    Ok(Settlement::Nack(broker::Nack { outcome, delay, reason: reason.unwrap_or_default() }))
+}
+
+impl NewNack {
+    fn read(self) -> Result<(String, Settlement), BrokerError> {
+        let ack_id = read::required("ack_id", self.ack_id)?;
+        Ok((ack_id, nack_of(self.outcome, self.delay_seconds, self.reason)?))
     }
 }
 

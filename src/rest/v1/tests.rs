@@ -67,7 +67,7 @@ async fn what_is_wrong_with_a_body_is_named_by_its_path() {
         ("POST /v1/queues/q/ack", r#"{"ack_ids": [1]}"#, "ack_ids[0]"),
         ("POST /v1/queues/q/nack", r#"{"ack_ids": ["a"], "outcome": "retry"}"#, "outcome"),
         ("POST /v1/queues/q/modify-ack-deadline", r#"{"ack_ids": ["a"]}"#, "ack_deadline_seconds"),
-        ("POST /v1/settle", r#"{"nack": [{"outcome": "RETRY"}]}"#, "nack[0].ack_ids"),
+        ("POST /v1/settle", r#"{"nack": [{"outcome": "RETRY"}]}"#, "nack[0].ack_id"),
         ("POST /v1/settle", r#"{"publish": [{"messages": []}]}"#, "publish[0].topic"),
         ("POST /v1/settle", r#"{"publish": [{"topic": "t", "messages": [{}]}]}"#, "publish[0].messages[0].json"),
         ("PUT /v1/topics/t", r#"{"dedup_window_seconds": 0.5}"#, "dedup_window_seconds"),

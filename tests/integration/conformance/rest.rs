@@ -72,20 +72,13 @@ impl RestPeer {
                     CALLS.iter().find(|(name, ..)| *name == call).unwrap_or_else(|| panic!("no call {call}"));
                 let mut args = args.as_object().cloned().unwrap_or_default();
                 let path = filled(path, &mut args);
-                // The policy, and the message of a request, are the body.
+                // The policy is the body.
                 let whole = match call {
-                    "put_topic" | "put_subscription" => Some("policy"),
-                    "update_queue" => Some("policy"),
+                    "put_topic" | "put_subscription" | "update_queue" => Some("policy"),
                     _ => None,
                 };
                 let args = match whole {
                     Some(field) => args.remove(field).and_then(|v| v.as_object().cloned()).unwrap_or_default(),
-                    None if call == "request" => {
-                        let mut message =
-                            args.remove("message").and_then(|v| v.as_object().cloned()).unwrap_or_default();
-                        message.append(&mut args);
-                        message
-                    }
                     None => args,
                 };
                 (method.clone(), path, args)
