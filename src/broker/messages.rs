@@ -71,8 +71,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::NotActive`] when the instance has stopped being active meanwhile.
     pub fn hold(&self, deliveries: &[Delivery]) -> Result<Hold, BrokerError> {
-        let leases = deliveries.iter().filter_map(|delivery| Some(delivery.lease.as_ref()?.ack_id)).collect();
-        Ok(Hold { engine: self.engine()?, leases })
+        let leases: Vec<_> = deliveries.iter().filter_map(|delivery| Some(delivery.lease.as_ref()?.ack_id)).collect();
+        // What was acked as it was handed out, or nothing at all, can be told also by a broker that shuts down.
+        let engine = if leases.is_empty() { None } else { Some(self.engine()?) };
+        Ok(Hold { engine, leases })
     }
 
     /// Opens a stream of deliveries.
@@ -162,7 +164,8 @@ impl Broker {
 /// Leases whose consumer has not got its messages yet. Dropped, they end, and those deliveries do not count.
 #[derive(Debug)]
 pub struct Hold {
-    engine: Engine,
+    /// `None` if there is nothing to hold.
+    engine: Option<Engine>,
     leases: Vec<AckId>,
 }
 
@@ -175,8 +178,8 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.leases.is_empty() {
-            self.engine.give_back(self.leases.drain(..));
+        if let Some(engine) = self.engine.as_ref().filter(|_| !self.leases.is_empty()) {
+            engine.give_back(self.leases.drain(..));
         }
     }
 }

@@ -106,6 +106,8 @@ pub enum EventKind {
 
 #[derive(Debug, Clone)]
 struct Noted {
+    /// How many came before it: many things happen in one moment.
+    number: u64,
     at: Timestamp,
     place: Place,
     queue: Option<QueueId>,
@@ -115,6 +117,7 @@ struct Noted {
 /// The latest events.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct History {
+    count: u64,
     went_well: VecDeque<Noted>,
     went_wrong: VecDeque<Noted>,
     ids: VecDeque<(MessageId, Place)>,
@@ -211,11 +214,18 @@ impl History {
     }
 
     fn well(&mut self, at: Timestamp, place: Place, queue: Option<QueueId>, kind: EventKind) {
-        push(&mut self.went_well, Noted { at, place, queue, kind });
+        let noted = self.noted(at, place, queue, kind);
+        push(&mut self.went_well, noted);
     }
 
     fn wrong(&mut self, at: Timestamp, place: Place, queue: Option<QueueId>, kind: EventKind) {
-        push(&mut self.went_wrong, Noted { at, place, queue, kind });
+        let noted = self.noted(at, place, queue, kind);
+        push(&mut self.went_wrong, noted);
+    }
+
+    fn noted(&mut self, at: Timestamp, place: Place, queue: Option<QueueId>, kind: EventKind) -> Noted {
+        self.count += 1;
+        Noted { number: self.count, at, place, queue, kind }
     }
 
     /// Where the message of that id was published to, if that was not long ago.
@@ -233,7 +243,7 @@ impl History {
         let mut all = Vec::new();
         loop {
             let is_well_first = match (well.peek(), wrong.peek()) {
-                (Some(well), Some(wrong)) => well.at <= wrong.at,
+                (Some(well), Some(wrong)) => well.number < wrong.number,
                 (well, _) => well.is_some(),
             };
             let next = if is_well_first { well.next() } else { wrong.next() };
