@@ -46,6 +46,12 @@
 //! - **delivery**: a message handed to a consumer.
 //! - **lease**: a consumer's hold on a message, until it acks or the ack deadline is over.
 //! - **ack id**: the opaque name of one delivery.
+//! - **attempt**: a delivery that counts. One that was released does not.
+//! - **dead letter**: a message that a queue has given up, with the reason; a **redrive** brings it back.
+//! - **ordering key**: messages of one key are delivered one at a time, in publish order.
+//! - **policy**: what was set of a topic or a queue: deadlines, attempts, backoff, limits.
+//! - **credit**: how much the consumer of a stream may hold that it has not settled.
+//! - **story**: what has happened to a message.
 //! - **journal**: all changes, in order, on disk.
 //! - **frame**: what one write and one sync make durable, all or nothing.
 //! - **record**: one change within a frame.

@@ -32,6 +32,14 @@
 //! segments, about a hundred bytes for each 128 KiB of messages. Messages that no checkpoint has written yet are in
 //! memory as well, 128 MiB of them at most; then publishers wait until one has, and consumers do not.
 //!
+//! What came back, and what waits for another message of its ordering key, stands in the lanes of its queue (`state::lanes`):
+//! one for each key, in publish order, which take turns. A receive looks a thousand messages ahead for keys that are free,
+//! and passes over 20,000 of a queue at most; behind those no further key is looked for, and `explain` says so.
+//!
+//! Looks ([`Engine::browse`], [`Engine::explain`], [`Engine::story`]) are answered by the commit thread from the state, and
+//! read messages that are not in memory themselves. The story of a message is what this instance has seen: it is in memory,
+//! the latest 100,000 events of what went well and as many of what did not.
+//!
 //! A receive whose message is not in memory stands in line, in its turn, until a thread has read the block that has it,
 //! and what comes after it is read ahead. The commit thread itself never reads.
 //!
