@@ -51,6 +51,7 @@ pub(in crate::engine) struct State {
     topics: Vec<Option<Topic>>,
     topic_count: usize,
     queues: Vec<Option<Queue>>,
+    queue_count: usize,
     names: HashMap<Name, Meaning>,
     /// What becomes visible later, by when.
     pub(in crate::engine) delayed: BTreeSet<(Timestamp, TopicId, Seq)>,
@@ -120,6 +121,10 @@ impl State {
     /// How many topics there are.
     pub(in crate::engine) fn topic_count(&self) -> usize {
         self.topic_count
+    }
+
+    pub(in crate::engine) fn queue_count(&self) -> usize {
+        self.queue_count
     }
 
     /// The id that the next topic gets.

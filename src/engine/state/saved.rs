@@ -254,6 +254,7 @@ impl State {
         self.dead_count += queue.dead().len();
         self.passed_over_count += queue.lanes().passed_over_count();
         self.queues.push(Some(queue));
+        self.queue_count += 1;
         Ok(())
     }
 

@@ -80,6 +80,7 @@ fn tell(state: &mut State, record: Record) {
     let passed_over: usize = queues().map(|queue| queue.lanes().passed_over_count()).sum();
     let counted = (state.recent_bytes, state.dead_count, state.passed_over_count, state.topic_count);
     assert_eq!(counted, (recent_bytes, dead, passed_over, state.topics.iter().flatten().count()), "after {what}");
+    assert_eq!(state.queue_count, queues().count(), "after {what}");
     let deadlines: usize = queues().map(|queue| queue.all_held().len()).sum();
     assert_eq!(state.deadlines.len(), deadlines, "after {what}");
 }

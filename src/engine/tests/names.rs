@@ -129,6 +129,13 @@ async fn the_number_of_queues_is_bounded_and_those_that_are_there_go_on(mut benc
     assert_eq!(bench.pop("t.f", 9).await, ["x"]);
     subscribe(&bench, "t", "a").await.expect("it is there");
     bench.register("s", &["t"]).await.expect("all of it is there");
+    for _ in 0..20 {
+        let delete = Manage::DeleteQueue { queue: name("t.a") };
+        bench.engine().manage(delete).await.expect("deleted");
+        subscribe(&bench, "t", "a").await.expect("a queue that is gone makes room");
+    }
+    bench.restart().await;
+    assert!(is_full(subscribe(&bench, "t", "g").await));
 }
 
 async fn a_bound_that_is_lowered_refuses_what_is_new_alone(mut bench: Bench) {

@@ -58,9 +58,9 @@ impl Step<'_> {
     /// Refuses when so many more topics or queues would be too many. Those that there are stay, whatever the bound.
     pub(super) fn check_room(&self, topics: usize, queues: usize) -> Result<(), EngineError> {
         let is_too_many = |there: usize, more: usize, max: usize| more > 0 && there + more > max;
-        let (max, queues_there) = (self.limits.topics_max, self.state.next_queue().0 as usize);
+        let max = self.limits.topics_max;
         if is_too_many(self.state.topic_count(), topics, max)
-            || is_too_many(queues_there, queues, max.saturating_mul(4))
+            || is_too_many(self.state.queue_count(), queues, max.saturating_mul(4))
         {
             return Err(EngineError::Full { what: "the broker has as many topics or queues as it may have" });
         }

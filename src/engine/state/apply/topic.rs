@@ -77,6 +77,7 @@ impl State {
             }
         }
         self.queues.push(Some(queue));
+        self.queue_count += 1;
         self.measure(id);
         self.stir(id);
         Ok(())
@@ -101,6 +102,7 @@ impl State {
     /// A queue with its name, its leases and its times.
     fn forget_queue(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        self.queue_count -= 1;
         if queue.service.is_some() {
             self.names.remove(&queue.name);
         }
