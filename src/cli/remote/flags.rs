@@ -45,7 +45,11 @@ pub(super) fn client(matches: &ArgMatches) -> Result<Client, Failure> {
 
 /// One can listen on "every address", but not connect to it.
 fn reachable(addr: &str) -> String {
-    addr.replacen("0.0.0.0:", "127.0.0.1:", 1).replacen("[::]:", "[::1]:", 1)
+    match addr.rsplit_once(':') {
+        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => addr.to_owned(),
+    }
 }
 
 pub(super) fn form(matches: &ArgMatches) -> Form {
