@@ -188,6 +188,8 @@ fn a_message_whose_receiver_leaves_goes_to_the_next_one() {
                 });
                 thread::yield_now();
                 waiting.abort();
+                // It has left when its task has ended: done, or broken off and its answer given back.
+                let _ = block_on(waiting);
             }
         });
         block_on(engine.publish(name("t"), vec![draft("0 0")])).expect("stored");
