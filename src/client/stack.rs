@@ -43,7 +43,7 @@ pub(super) fn stack(settings: &ClientBuilder) -> Result<Stack, ClientError> {
         per_try: None,
         replay_limit: settings.replay_bytes_max,
         wait_for_ready: settings.wait_for_instance,
-        // Of repeats by the broker's word there is one as well, in this crate: here those by the connection's.
+        // For repeats of calls whose connection broke. Those that the broker refused and asked for have one of their own.
         budget: Some(RetryBudget::default()),
     };
     let round = RoundRobin::new(instances)

@@ -280,7 +280,7 @@ async fn list_services(case: Case) {
 async fn pause(case: Case) {
     case.publish(&case.name, 1).await;
     case.declare(&format!("{}-x", case.name)).await;
-    case.pull(&case.name, 0x1).await;
+    case.pull(&case.name, 1).await;
     case.advance(31.0).await;
     let queue = case.ok("pause", json!({"queue": case.name})).await;
     assert_eq!(queue["paused"], json!(true));

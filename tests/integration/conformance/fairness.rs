@@ -54,7 +54,8 @@ async fn a_hundred_consumers_get_shares_within_ten_per_cent() {
     }
 }
 
-/// How many messages the heavy key has. Each is looked at once; a million of them is a matter of time, not of kind.
+/// How many messages the heavy key has: as many as a queue passes over at most. Behind more of them no further key is looked
+/// for.
 const HEAVY: usize = 20_000;
 
 /// Ten keys, of which one has far more than is looked at ahead: how many pulls of ten it takes until the messages of the
