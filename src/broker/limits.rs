@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{AckWhen, BrokerError, Credit, Receive, Settle};
+use super::{AckWhen, BrokerError, Credit, Receive};
 use crate::{
     engine::{AckMode, NackOutcome, Receive as EngineReceive, Settlement},
     model::{
@@ -96,22 +96,15 @@ impl Limits {
         Ok(EngineReceive { queue, service, max_messages, max_bytes, wait: wait.min(self.wait_max), mode })
     }
 
-    pub(super) fn check_settle(&self, request: &Settle, key: &AckKey) -> Result<Vec<SettleItem>, BrokerError> {
-        self.check_settlements(&request.settlements, 1, key)
-    }
-
     pub(super) fn check_settlements(
         &self,
-        settlements: &[(String, Settlement)],
+        settlements: Vec<(String, Settlement)>,
         min: usize,
         key: &AckKey,
     ) -> Result<Vec<SettleItem>, BrokerError> {
         check_count("ack_ids", settlements.len(), min, Self::BATCH_MAX)?;
-        let item = |(text, settlement): &(String, Settlement)| {
-            let settlement = check_settlement(settlement)?;
-            Ok((key.open(text).ok(), settlement))
-        };
-        settlements.iter().map(item).collect()
+        let item = |(text, settlement): (String, Settlement)| Ok((key.open(&text).ok(), check_settlement(settlement)?));
+        settlements.into_iter().map(item).collect()
     }
 
     pub(super) fn check_page(page_size: Option<i64>) -> Result<usize, BrokerError> {
@@ -197,8 +190,8 @@ fn check_duration(
     Err(BrokerError::invalid(field, format!("is {value}; it must be {min} to {max}")))
 }
 
-fn check_settlement(settlement: &Settlement) -> Result<Settlement, BrokerError> {
-    match settlement {
+fn check_settlement(settlement: Settlement) -> Result<Settlement, BrokerError> {
+    match &settlement {
         Settlement::Ack => {}
         Settlement::Nack(nack) => {
             check_duration("delay_seconds", nack.delay, Duration::ZERO..=Limits::NACK_DELAY_MAX)?;
@@ -219,7 +212,7 @@ fn check_settlement(settlement: &Settlement) -> Result<Settlement, BrokerError> 
             seconds("ack_deadline_seconds", by.as_secs_f64(), Limits::ACK_DEADLINE_SECONDS)?;
         }
     }
-    Ok(settlement.clone())
+    Ok(settlement)
 }
 
 pub(super) fn check_count(field: &'static str, count: usize, min: usize, max: usize) -> Result<(), BrokerError> {
@@ -296,14 +289,14 @@ mod tests {
 
     #[test]
     fn a_settlement_out_of_range_is_refused_by_its_field() {
-        let nack = |nack: Nack| refused_field(check_settlement(&Settlement::Nack(nack)));
+        let nack = |nack: Nack| refused_field(check_settlement(Settlement::Nack(nack)));
         let hours = |h: u64| Some(Duration::from_secs(h * 3600));
         assert_eq!(nack(Nack { delay: hours(12), ..Nack::default() }), None);
         assert_eq!(nack(Nack { delay: hours(13), ..Nack::default() }).as_deref(), Some("delay_seconds"));
         let outcome = NackOutcome::Release;
         assert_eq!(nack(Nack { delay: hours(1), outcome, ..Nack::default() }).as_deref(), Some("delay_seconds"));
         assert_eq!(nack(Nack { reason: "x".repeat(1025), ..Nack::default() }).as_deref(), Some("reason"));
-        let extend = |s: f64| check_settlement(&Settlement::Extend(Duration::from_secs_f64(s)));
+        let extend = |s: f64| check_settlement(Settlement::Extend(Duration::from_secs_f64(s)));
         assert_eq!(refused_field(extend(9.0)).as_deref(), Some("ack_deadline_seconds"));
         assert_eq!(extend(10.0), Ok(Settlement::Extend(Duration::from_secs(10))));
         let release = Nack { outcome: NackOutcome::Release, ..Nack::default() };

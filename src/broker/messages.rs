@@ -113,8 +113,9 @@ impl Broker {
         request: Settle,
     ) -> Result<impl Future<Output = Result<Vec<Settled>, BrokerError>> + Send + use<>, BrokerError> {
         let engine = self.engine()?;
-        let items = self.limits().check_settle(&request, &engine.ack_key())?;
-        let pending = engine.begin_settle(request.queue, items.clone()).await?;
+        let Settle { queue, settlements } = request;
+        let items = self.limits().check_settlements(settlements, 1, &engine.ack_key())?;
+        let pending = engine.begin_settle(queue, items.clone()).await?;
         let owners = self.shared.owners.clone();
         Ok(async move {
             let results = pending.await?;
@@ -130,7 +131,7 @@ impl Broker {
     pub async fn settle_all(&self, request: SettleAll) -> Result<SettledAll, BrokerError> {
         let engine = self.engine()?;
         let SettleAll { settlements, publishes } = request;
-        let items = self.limits().check_settlements(&settlements, 0, &engine.ack_key())?;
+        let items = self.limits().check_settlements(settlements, 0, &engine.ack_key())?;
         let messages = publishes.iter().map(|publish| publish.drafts.len()).sum();
         check_count("publish", messages, 0, Limits::BATCH_MAX)?;
         for (at, publish) in publishes.iter().enumerate() {

@@ -11,6 +11,7 @@
 //! | `requests` | publish and wait for the reply |
 //! | `admin`, `looks` | topics, queues, services; messages, stories, explanations |
 //! | `consumers` | who has asked for messages lately |
+//! | `reading`, `words` | what every transport reads, and says, in the same way |
 
 mod admin;
 mod commands;
@@ -21,6 +22,7 @@ mod limits;
 mod looks;
 mod messages;
 mod paging;
+pub mod reading;
 mod requests;
 mod words;
 

@@ -1,6 +1,7 @@
 //! What happened, and what holds messages back, in the words that every protocol uses for it.
 
-use super::{DeadCause, EventKind, Obstacle, QueueObstacle, Reason, ReturnCause, Settled};
+use super::{EventKind, Obstacle, QueueObstacle, Reason, ReturnCause, Settled};
+use crate::model::{Attempt, Timestamp};
 
 impl EventKind {
     /// The name of it, as the API has it.
@@ -22,6 +23,36 @@ impl EventKind {
             Self::DeadLettered { .. } => "dead_lettered",
             Self::Redriven => "redriven",
             Self::Dropped { reason } => reason.word(),
+        }
+    }
+}
+
+impl EventKind {
+    /// What a consumer said; empty if it said nothing.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Returned { reason, .. } | Self::DeadLettered { reason, .. } => reason,
+            _ => "",
+        }
+    }
+
+    /// Of a delivery, which one.
+    #[must_use]
+    pub fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Delivered { attempt, .. } => Some(*attempt),
+            _ => None,
+        }
+    }
+
+    /// Of a delivery or an extension, until when; of what goes back, when it can be delivered again.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Delivered { deadline, .. } | Self::Extended { deadline } => Some(*deadline),
+            Self::Returned { retry_at, .. } => *retry_at,
+            _ => None,
         }
     }
 }
@@ -50,18 +81,6 @@ impl Reason {
             Self::Dropped => "dropped",
             Self::Deleted => "deleted",
             Self::Damaged => "damaged",
-        }
-    }
-}
-
-impl DeadCause {
-    /// The name of it, as the API has it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::DeadlineOver => "ack_deadline_exceeded",
-            Self::Failed => "failed",
-            Self::Rejected => "rejected",
         }
     }
 }
@@ -101,7 +120,7 @@ impl Obstacle {
 
     /// When the next of them is free, if that is known.
     #[must_use]
-    pub fn until(&self) -> Option<crate::model::Timestamp> {
+    pub fn until(&self) -> Option<Timestamp> {
         match self {
             Self::Queue(QueueObstacle::Leased { next_deadline, .. }) => Some(*next_deadline),
             Self::Queue(QueueObstacle::Retrying { next_at, .. } | QueueObstacle::Delayed { next_at, .. }) => {
@@ -148,7 +167,6 @@ impl Obstacle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     #[test]
     fn an_obstacle_reads_as_a_sentence() {

@@ -15,8 +15,8 @@ use super::{
     status::{error_message_of, status_of},
 };
 use crate::{
-    broker::{Broker, BrokerError, Publish, Receive},
-    model::{Draft, Message, MessageId, Name, Properties},
+    broker::{Broker, BrokerError, Publish, Receive, reading},
+    model::{Draft, Message, MessageId, Properties},
 };
 
 /// The metadata that carries the dedup id.
@@ -69,7 +69,7 @@ impl MessageBrokerService for MessageBroker {
 
 fn publish_of(metadata: &MetadataMap, request: SendMessageRequest) -> Result<Publish, BrokerError> {
     let SendMessageRequest { topic, payload, reply_to } = request;
-    let topic = name_of("topic", &topic)?;
+    let topic = reading::name("topic", &topic)?;
     if let Err(e) = serde_json::from_str::<&RawValue>(&payload) {
         return Err(BrokerError::invalid("payload", format!("is not JSON: {e}")));
     }
@@ -80,12 +80,8 @@ fn publish_of(metadata: &MetadataMap, request: SendMessageRequest) -> Result<Pub
 }
 
 fn receive_of(request: &ReceiveMessageRequest) -> Result<Receive, BrokerError> {
-    let queue = name_of("topic", &request.topic)?;
+    let queue = reading::name("topic", &request.topic)?;
     Ok(Receive::now(queue))
-}
-
-fn name_of(field: &'static str, text: &str) -> Result<Name, BrokerError> {
-    Name::parse(text).map_err(|e| BrokerError::invalid(field, e.to_string()))
 }
 
 fn dedup_id_of(metadata: &MetadataMap) -> Result<Option<String>, BrokerError> {
@@ -126,7 +122,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::Timestamp;
+    use crate::model::{Name, Timestamp};
 
     fn publish(topic: &str, payload: &str, keys: &[&'static str]) -> Result<Draft, String> {
         let request = SendMessageRequest { topic: topic.into(), payload: payload.into(), reply_to: String::new() };

@@ -6,16 +6,12 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::{HeaderMap, header, request::Parts},
 };
-use uuid::Uuid;
 
 use super::{error::Problem, query::Query};
 use crate::{
-    broker::{BrokerError, List, Page},
+    broker::{BrokerError, List, Page, reading},
     model::{MessageId, Name},
 };
-
-/// How much of a client's user agent names it as a consumer, in characters.
-const AGENT_CHARS: usize = 64;
 
 /// The head of a request.
 #[derive(Debug)]
@@ -41,12 +37,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 impl Asked {
     /// The name at the place `field` of the path.
     pub(super) fn name(&self, field: &'static str) -> Result<Name, BrokerError> {
-        Name::parse(self.param(field)).map_err(|e| BrokerError::invalid(field, e.to_string()))
+        reading::name(field, self.param(field))
     }
 
     /// The message id at the place `field` of the path.
     pub(super) fn message_id(&self, field: &'static str) -> Result<MessageId, BrokerError> {
-        message_id(field, self.param(field))
+        reading::message_id(field, self.param(field))
     }
 
     /// Which page of a list is asked for.
@@ -67,20 +63,7 @@ impl Asked {
     }
 }
 
-/// The id of a message.
-pub(super) fn message_id(
-    field: impl Into<std::borrow::Cow<'static, str>>,
-    text: &str,
-) -> Result<MessageId, BrokerError> {
-    let id = Uuid::try_parse(text).map(MessageId);
-    id.map_err(|_| BrokerError::invalid(field, format!("is {text:?}; it must be the UUID of a message")))
-}
-
 /// What a consumer is called: as it says, or else as its client does.
 pub(super) fn consumer(name: Option<&str>, headers: &HeaderMap) -> Option<String> {
-    let agent = || headers.get(header::USER_AGENT)?.to_str().ok();
-    let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
-    let agent =
-        || agent().map(|agent| agent.chars().take(AGENT_CHARS).collect()).filter(|name: &String| !name.is_empty());
-    name.or_else(agent)
+    reading::consumer_name(name, headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()))
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::fields::Fields;
 use crate::{
-    broker::BrokerError,
+    broker::{BrokerError, reading},
     model::{Draft, Due, Properties, Timestamp},
 };
 
@@ -47,10 +47,7 @@ pub(super) fn draft_of(headers: &HeaderMap, body: &Bytes, fields: &Fields<'_>) -
         traceparent: header_text(headers, TRACEPARENT),
         tracestate: header_text(headers, TRACESTATE),
     };
-    let ttl = fields.seconds("ttl_seconds")?;
-    if ttl.is_some_and(|ttl| ttl.is_zero()) {
-        return Err(BrokerError::invalid("ttl_seconds", "is 0; it must be more"));
-    }
+    let ttl = fields.seconds("ttl_seconds")?.map(reading::ttl).transpose()?;
     Ok(Draft { payload, properties, dedup_id: dedup_id_of(headers, fields)?, due: due_of(fields)?, ttl })
 }
 
@@ -73,12 +70,17 @@ fn due_of(fields: &Fields<'_>) -> Result<Due, BrokerError> {
     match (fields.seconds("delay_seconds")?, fields.text("deliver_at")?) {
         (None, None) => Ok(Due::Now),
         (Some(delay), None) => Ok(Due::After(delay)),
-        (None, Some(text)) => Timestamp::parse_rfc3339(&text).map(Due::At).ok_or_else(|| {
-            let problem = format!("is {text:?}; it must be a time as in RFC 3339, such as 2026-11-23T17:12:48Z");
-            BrokerError::invalid("deliver_at", problem)
-        }),
+        (None, Some(text)) => due_at(&text),
         (Some(_), Some(_)) => Err(BrokerError::invalid("deliver_at", "cannot be given together with delay_seconds")),
     }
+}
+
+/// At the moment that `deliver_at` says.
+pub(super) fn due_at(text: &str) -> Result<Due, BrokerError> {
+    Timestamp::parse_rfc3339(text).map(Due::At).ok_or_else(|| {
+        let problem = format!("is {text:?}; it must be a time as in RFC 3339, such as 2026-11-23T17:12:48Z");
+        BrokerError::invalid("deliver_at", problem)
+    })
 }
 
 fn dedup_id_of(headers: &HeaderMap, fields: &Fields<'_>) -> Result<Option<String>, BrokerError> {

@@ -11,6 +11,7 @@ mod flags;
 mod json;
 mod lines;
 mod output;
+mod pages;
 mod publish;
 mod publish_lines;
 mod queues;

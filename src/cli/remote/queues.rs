@@ -7,6 +7,7 @@ use clap::{ArgMatches, Command};
 use super::{
     Failure, Remote, flags, json,
     output::{Form, Output},
+    pages::{self, PAGE},
     span,
     table::{Side, Table},
 };
@@ -18,9 +19,6 @@ use crate::{
 pub(super) const NAME: &str = "queues";
 const PREFIX: &str = "prefix";
 const WATCH: &str = "watch";
-
-/// As many as the broker gives at once.
-const PAGE: u32 = 1000;
 
 /// How often it is shown again.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
@@ -39,7 +37,12 @@ pub(super) async fn run(matches: &ArgMatches, remote: &mut Remote) -> Result<(),
     let mut ticks = tokio::time::interval(WATCH_PERIOD);
     loop {
         ticks.tick().await;
-        let queues = all(remote, &prefix).await?;
+        let queues = pages::all(async |page_token| {
+            let request = ListQueuesRequest { page_size: Some(PAGE), page_token, prefix: prefix.clone() };
+            let page = remote.client.list_queues(request).await?;
+            Ok((page.queues, page.next_page_token))
+        });
+        let queues = queues.await?;
         if matches.get_flag(WATCH) && Output::is_terminal() {
             remote.output.clear()?;
         }
@@ -48,19 +51,6 @@ pub(super) async fn run(matches: &ArgMatches, remote: &mut Remote) -> Result<(),
             return Ok(());
         }
         remote.output.flush()?;
-    }
-}
-
-async fn all(remote: &Remote, prefix: &str) -> Result<Vec<Queue>, Failure> {
-    let (mut queues, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let request = ListQueuesRequest { page_size: Some(PAGE), page_token, prefix: prefix.to_owned() };
-        let page = remote.client.list_queues(request).await?;
-        queues.extend(page.queues);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(queues);
-        }
     }
 }
 

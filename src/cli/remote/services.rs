@@ -5,29 +5,23 @@ use clap::Command;
 use super::{
     Failure, Remote, json,
     output::Form,
+    pages::{self, PAGE},
     table::{Side, Table},
 };
 use crate::grpc::proto::v1::ListServicesRequest;
 
 pub(super) const NAME: &str = "services";
 
-/// As many as the broker gives at once.
-const PAGE: u32 = 1000;
-
 pub(super) fn command() -> Command {
     Command::new(NAME).about("List the services and the topics that they have queues on")
 }
 
 pub(super) async fn run(remote: &mut Remote) -> Result<(), Failure> {
-    let (mut services, mut page_token) = (Vec::new(), String::new());
-    loop {
+    let services = pages::all(async |page_token| {
         let page = remote.client.list_services(ListServicesRequest { page_size: Some(PAGE), page_token }).await?;
-        services.extend(page.services);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
+        Ok((page.services, page.next_page_token))
+    });
+    let services = services.await?;
     if remote.form == Form::Json {
         return services.iter().try_for_each(|service| remote.output.json(&json::service(service)));
     }

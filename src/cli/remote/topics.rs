@@ -5,18 +5,13 @@ use clap::{ArgMatches, Command};
 use super::{
     Failure, Remote, flags, json,
     output::Form,
+    pages::{self, PAGE},
     table::{Side, Table},
 };
-use crate::{
-    client::Client,
-    grpc::proto::v1::{ListTopicsRequest, Topic},
-};
+use crate::grpc::proto::v1::ListTopicsRequest;
 
 pub(super) const NAME: &str = "topics";
 const PREFIX: &str = "prefix";
-
-/// As many as the broker gives at once.
-const PAGE: u32 = 1000;
 
 pub(super) fn command() -> Command {
     let prefix = flags::option(PREFIX, "TEXT", "Only those whose names begin so");
@@ -24,7 +19,13 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) async fn run(matches: &ArgMatches, remote: &mut Remote) -> Result<(), Failure> {
-    let topics = all(&remote.client, &flags::text(matches, PREFIX)).await?;
+    let prefix = flags::text(matches, PREFIX);
+    let topics = pages::all(async |page_token| {
+        let request = ListTopicsRequest { page_size: Some(PAGE), page_token, prefix: prefix.clone() };
+        let page = remote.client.list_topics(request).await?;
+        Ok((page.topics, page.next_page_token))
+    });
+    let topics = topics.await?;
     if remote.form == Form::Json {
         return topics.iter().try_for_each(|topic| remote.output.json(&json::topic(topic)));
     }
@@ -36,17 +37,4 @@ pub(super) async fn run(matches: &ArgMatches, remote: &mut Remote) -> Result<(),
         table.row([name, topic.messages.to_string(), topic.delayed.to_string(), topic.queues.join(" ")]);
     }
     remote.output.table(&table)
-}
-
-async fn all(client: &Client, prefix: &str) -> Result<Vec<Topic>, Failure> {
-    let (mut topics, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let request = ListTopicsRequest { page_size: Some(PAGE), page_token, prefix: prefix.to_owned() };
-        let page = client.list_topics(request).await?;
-        topics.extend(page.topics);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(topics);
-        }
-    }
 }

@@ -493,8 +493,8 @@ fn after_a_checkpoint_that_failed_the_next_one_writes_each_message_once() {
     assert_eq!(plan.ids.len(), 2);
 }
 
-#[test]
-fn the_sizes_of_messages_in_segments_add_up_to_what_their_blocks_take() {
+/// A store whose messages three checkpoints have written, and where it is.
+fn three_blocks() -> (tempfile::TempDir, Bare) {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("store");
     fs::create_dir(&dir).expect("made");
@@ -503,6 +503,12 @@ fn the_sizes_of_messages_in_segments_add_up_to_what_their_blocks_take() {
         bare.publish("t", &texts);
         bare.checkpoint().expect("written");
     }
+    (folder, bare)
+}
+
+#[test]
+fn the_sizes_of_messages_in_segments_add_up_to_what_their_blocks_take() {
+    let (_folder, bare) = three_blocks();
     let sizes: Vec<u64> = bare.state.places().map(|place| bare.state.size_of(place)).collect();
     let blocks: u64 = bare.state.segments.blocks().map(|block| u64::from(block.bytes)).sum();
     assert_eq!((sizes.len(), sizes.iter().sum::<u64>()), (12, blocks));
@@ -510,14 +516,7 @@ fn the_sizes_of_messages_in_segments_add_up_to_what_their_blocks_take() {
 
 #[test]
 fn a_receive_asks_for_no_more_blocks_than_it_wants_messages_of() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let dir = folder.path().join("store");
-    fs::create_dir(&dir).expect("made");
-    let mut bare = Bare::open(&dir, &FaultDisk::new(RealDisk));
-    for texts in [["a", "b"], ["c", "d"], ["e", "f"]] {
-        bare.publish("t", &texts);
-        bare.checkpoint().expect("written");
-    }
+    let (_folder, mut bare) = three_blocks();
     // Each block has three visible messages.
     for (messages_max, blocks) in [(1, 1), (3, 1), (4, 2), (9, 3), (99, 3)] {
         let next = bare.next_of("t", messages_max);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AckMode, Clock, Timestamp, draft, name, texts};
+use super::{AckMode, Clock, Timestamp, draft, name, one_of, texts};
 use crate::engine::{
     Engine, EngineError, Options, Receive,
     disk::{DiskSpace, Fault, FaultDisk, Op, Outcome, RealDisk, Times},
@@ -72,14 +72,7 @@ async fn messages_of_a_failed_pop_are_not_shown_and_not_lost() {
     engine.close().await;
 
     let engine = over(&journal, NextAppend::UnknownLost);
-    let receive = Receive {
-        queue: name("t"),
-        service: None,
-        max_messages: 1,
-        max_bytes: Receive::BYTES_MAX,
-        wait: Duration::ZERO,
-        mode: AckMode::AtOnce,
-    };
+    let receive = one_of("t", AckMode::AtOnce);
     assert_eq!(engine.receive(receive).await.map(|d| texts(&d)), Err(EngineError::OutcomeUnknown));
     assert_eq!(pop_all(&over(&journal, NextAppend::Stored)).await, ["b"]);
 }

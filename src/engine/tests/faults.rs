@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io, path::Path, sync::Arc, time::Duration};
 
-use super::{AckMode, Clock, Engine, EngineError, Options, Receive, Settled, Timestamp, ack_id, draft, name, texts};
+use super::{AckMode, Clock, Engine, EngineError, Options, Settled, Timestamp, ack_id, draft, name, one_of, texts};
 use crate::{
     engine::disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
     model::{Delivery, Draft, Due},
@@ -36,15 +36,7 @@ fn number(delivery: &Delivery) -> usize {
 }
 
 async fn receive(engine: &Engine, mode: AckMode) -> Result<Option<Delivery>, EngineError> {
-    let receive = Receive {
-        queue: name("t"),
-        service: None,
-        max_messages: 1,
-        max_bytes: Receive::BYTES_MAX,
-        wait: Duration::ZERO,
-        mode,
-    };
-    Ok(engine.receive(receive).await?.pop())
+    Ok(engine.receive(one_of("t", mode)).await?.pop())
 }
 
 /// Publishes and consumes until all is done or the engine fails. Answers whether it went to the end.

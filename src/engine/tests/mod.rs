@@ -147,6 +147,12 @@ fn name(text: &str) -> Name {
     Name::parse(text).expect("a valid name")
 }
 
+/// Asks for one message, and does not wait.
+fn one_of(queue: &str, mode: AckMode) -> Receive {
+    let (queue, max_bytes, wait) = (name(queue), Receive::BYTES_MAX, Duration::ZERO);
+    Receive { queue, service: None, max_messages: 1, max_bytes, wait, mode }
+}
+
 fn draft(text: &str) -> Draft {
     Draft { payload: text.to_owned().into(), ..Draft::default() }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
+use super::{AckMode, Bench, LEASE, ack_id, draft, name, one_of, texts};
 use crate::{
-    engine::{EngineError, Manage, Receive},
+    engine::{EngineError, Manage},
     model::{Draft, Due, Timestamp},
 };
 
@@ -145,15 +145,7 @@ async fn the_numbers_of_leases_and_of_delayed_messages_are_bounded(mut bench: Be
     bench.restart().await;
     bench.publish("t", &["a", "b"]).await;
     let held = bench.lease("t").await.expect("the first");
-    let mode = AckMode::Lease(LEASE);
-    let receive = Receive {
-        queue: name("t"),
-        service: None,
-        max_messages: 1,
-        max_bytes: Receive::BYTES_MAX,
-        wait: Duration::ZERO,
-        mode,
-    };
+    let receive = one_of("t", AckMode::Lease(LEASE));
     let refused = bench.engine().receive(receive).await;
     assert!(matches!(refused, Err(EngineError::Full { .. })), "{refused:?}");
     bench.ack("t", ack_id(&held)).await;

@@ -13,7 +13,7 @@ use super::{
     write,
 };
 use crate::{
-    broker::{Broker, BrokerError, Publish, Published},
+    broker::{Broker, BrokerError, Publish, Published, reading},
     grpc::{
         proto::v1::{self as proto, confirmation::Outcome},
         status::{problem_of, v1_status_of},
@@ -107,7 +107,7 @@ fn publish_of(
     if !request.topic.is_empty() {
         // A bad name does not leave the messages behind it to another topic.
         *topic = None;
-        *topic = Some(read::name("topic", &request.topic)?);
+        *topic = Some(reading::name("topic", &request.topic)?);
     }
     let topic = topic.clone().ok_or_else(|| BrokerError::invalid("topic", "has to be set in the first frame"))?;
     let message = request.message.ok_or_else(|| BrokerError::invalid("message", "is missing"))?;

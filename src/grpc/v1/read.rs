@@ -3,20 +3,16 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
-use serde_json::value::RawValue;
 use tonic::metadata::MetadataMap;
-use uuid::Uuid;
 
 use crate::{
     broker::{
         AckWhen, BrokerError, Credit, Limits, List, Nack, NackOutcome, Page, Publish, Receive, Settlement, StateFilter,
         Subscribe,
+        reading::{self, consumer_name, kept_content_type, name},
     },
     grpc::proto::v1::{self as proto, new_message::Due as ProtoDue, settlement::Outcome},
-    model::{
-        Draft, Due, MessageId, Name, Overflow, Properties, QueueLimitsPatch, QueuePolicyPatch, Timestamp,
-        TopicPolicyPatch,
-    },
+    model::{Draft, Due, Name, Overflow, Properties, QueueLimitsPatch, QueuePolicyPatch, Timestamp, TopicPolicyPatch},
 };
 
 type Result<T> = std::result::Result<T, BrokerError>;
@@ -27,20 +23,9 @@ const ANSWER_BYTES_MAX: usize = 3 << 20;
 /// The metadata of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
-/// How much of a client's user agent names it as a consumer, in characters.
-const AGENT_CHARS: usize = 64;
-
-pub(super) fn name(field: &'static str, text: &str) -> Result<Name> {
-    Name::parse(text).map_err(|e| BrokerError::invalid(field, e.to_string()))
-}
 
 fn optional_name(field: &'static str, text: &str) -> Result<Option<Name>> {
     if text.is_empty() { Ok(None) } else { name(field, text).map(Some) }
-}
-
-pub(super) fn message_id(field: &'static str, text: &str) -> Result<MessageId> {
-    let id = Uuid::try_parse(text).map(MessageId);
-    id.map_err(|_| BrokerError::invalid(field, format!("is {text:?}; it must be the UUID of a message")))
 }
 
 /// Seconds, as the broker's commands have them.
@@ -82,10 +67,7 @@ impl Trace {
 
 /// What a consumer is called: as it says, or else as its client does.
 pub(super) fn consumer(name: String, metadata: &MetadataMap) -> Option<String> {
-    text(name).or_else(|| {
-        let agent = metadata.get("user-agent")?.to_str().ok()?;
-        text(agent.chars().take(AGENT_CHARS).collect())
-    })
+    consumer_name(Some(&name), metadata.get("user-agent").and_then(|agent| agent.to_str().ok()))
 }
 
 pub(super) fn publish(request: proto::PublishRequest, trace: &Trace) -> Result<Publish> {
@@ -98,27 +80,21 @@ pub(super) fn publish(request: proto::PublishRequest, trace: &Trace) -> Result<P
 }
 
 pub(super) fn draft(message: proto::NewMessage, trace: &Trace) -> Result<Draft> {
-    let is_json = message.content_type.is_empty() || message.content_type.eq_ignore_ascii_case("application/json");
-    if is_json {
-        serde_json::from_slice::<&RawValue>(&message.data)
-            .map_err(|e| BrokerError::invalid("data", format!("is not JSON: {e}")))?;
-    }
+    let content_type = kept_content_type(text(message.content_type), &message.data)
+        .map_err(|e| BrokerError::invalid("data", format!("is not JSON: {e}")))?;
     let due = match message.due {
         None => Due::Now,
         Some(ProtoDue::Delay(delay)) => Due::After(duration("delay_seconds", delay)?),
         Some(ProtoDue::DeliverAt(at)) => Due::At(timestamp(at)),
     };
-    let ttl = optional_duration("ttl_seconds", message.ttl)?;
-    if ttl.is_some_and(|ttl| ttl.is_zero()) {
-        return Err(BrokerError::invalid("ttl_seconds", "is 0; it must be more"));
-    }
+    let ttl = optional_duration("ttl_seconds", message.ttl)?.map(reading::ttl).transpose()?;
     // Both or none: a state belongs to its parent.
     let (traceparent, tracestate) = match text(message.traceparent) {
         Some(parent) => (Some(parent), text(message.tracestate)),
         None => (trace.parent.clone(), trace.state.clone()),
     };
     let properties = Properties {
-        content_type: text(message.content_type).filter(|_| !is_json),
+        content_type,
         attributes: message.attributes.into_iter().collect(),
         ordering_key: text(message.ordering_key),
         reply_to: text(message.reply_to),

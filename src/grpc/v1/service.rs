@@ -17,7 +17,7 @@ use super::{
 use crate::{
     broker::{
         Broker, BrokerError, Browse, PutSubscription, Redrive, Register, Request as AnsweredRequest, Settle, SettleAll,
-        Settled,
+        Settled, reading,
     },
     grpc::{
         proto::v1::{
@@ -51,15 +51,15 @@ fn answered<T>(result: Result<T, BrokerError>) -> Result<Response<T>, Status> {
 }
 
 fn queue(text: &str) -> Result<Name, BrokerError> {
-    read::name("queue", text)
+    reading::name("queue", text)
 }
 
 fn topic(text: &str) -> Result<Name, BrokerError> {
-    read::name("topic", text)
+    reading::name("topic", text)
 }
 
 fn service(text: &str) -> Result<Name, BrokerError> {
-    read::name("service", text)
+    reading::name("service", text)
 }
 
 impl Service {
@@ -151,16 +151,15 @@ impl Service {
     }
 
     async fn redrive(&self, request: proto::RedriveRequest) -> Result<proto::RedriveResponse, BrokerError> {
-        let ids = request.message_ids.iter().map(|id| read::message_id("message_ids", id)).collect::<Result<_, _>>()?;
+        let ids =
+            request.message_ids.iter().map(|id| reading::message_id("message_ids", id)).collect::<Result<_, _>>()?;
         let redrive = Redrive { queue: queue(&request.queue)?, ids, max_per_second: request.max_per_second };
         Ok(proto::RedriveResponse { messages: self.broker.redrive(redrive).await? })
     }
 
     async fn register(&self, request: proto::RegisterServiceRequest) -> Result<proto::Service, BrokerError> {
         let service = service(&request.service)?;
-        let name = |(at, text): (usize, &String)| {
-            Name::parse(text).map_err(|e| BrokerError::invalid(format!("topics[{at}]"), e.to_string()))
-        };
+        let name = |(at, text): (usize, &String)| reading::name(format!("topics[{at}]"), text);
         let topics = request.topics.iter().enumerate().map(name).collect::<Result<_, _>>()?;
         let registered = self.broker.register(Register { service: service.clone(), topics }).await?;
         let topics = registered.topics.iter().map(ToString::to_string).collect();
@@ -288,7 +287,7 @@ impl BrokerService for Service {
     ) -> Result<Response<proto::BrowsedMessage>, Status> {
         let request = request.into_inner();
         let message = async {
-            let id = read::message_id("message_id", &request.message_id)?;
+            let id = reading::message_id("message_id", &request.message_id)?;
             self.broker.message(queue(&request.queue)?, id).await.map(shown::browsed)
         };
         answered(message.await)
@@ -300,7 +299,7 @@ impl BrokerService for Service {
     ) -> Result<Response<proto::DeleteMessageResponse>, Status> {
         let request = request.into_inner();
         let deleted = async {
-            let id = read::message_id("message_id", &request.message_id)?;
+            let id = reading::message_id("message_id", &request.message_id)?;
             self.broker.delete_message(queue(&request.queue)?, id).await
         };
         answered(deleted.await.map(|()| proto::DeleteMessageResponse {}))
@@ -309,7 +308,7 @@ impl BrokerService for Service {
     async fn get_story(&self, request: Request<proto::GetStoryRequest>) -> Result<Response<proto::Story>, Status> {
         let request = request.into_inner();
         let story = async {
-            let id = read::message_id("message_id", &request.message_id)?;
+            let id = reading::message_id("message_id", &request.message_id)?;
             self.broker.story(id).await.map(shown::story)
         };
         answered(story.await)

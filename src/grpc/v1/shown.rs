@@ -3,8 +3,8 @@
 use super::write::{duration, message, timestamp};
 use crate::{
     broker::{
-        Browsed, Consumer, ConsumerKind, Counters, DeadCause, Event, EventKind, Explanation, HeldKey, MessageState,
-        Obstacle, Queue, QueueObstacle, ServiceView, Story, TopicView,
+        Browsed, Consumer, ConsumerKind, Counters, DeadCause, Event, Explanation, HeldKey, MessageState, Obstacle,
+        Queue, QueueObstacle, ServiceView, Story, TopicView,
     },
     grpc::proto::v1 as proto,
     model::{Overflow, QueueLimits, QueuePolicy, TopicPolicy},
@@ -148,27 +148,13 @@ pub(super) fn story(story: Story) -> proto::Story {
 }
 
 fn event(event: Event) -> proto::Event {
-    let (reason, attempt, until) = match &event.kind {
-        EventKind::Delivered { attempt, deadline } => (None, attempt.0, Some(*deadline)),
-        EventKind::Extended { deadline } => (None, 0, Some(*deadline)),
-        EventKind::Returned { reason, retry_at, .. } => (Some(reason), 0, *retry_at),
-        EventKind::DeadLettered { reason, .. } => (Some(reason), 0, None),
-        EventKind::Published
-        | EventKind::Delayed
-        | EventKind::BecameVisible
-        | EventKind::Cancelled
-        | EventKind::Received
-        | EventKind::Acked
-        | EventKind::Redriven
-        | EventKind::Dropped { .. } => (None, 0, None),
-    };
     proto::Event {
         at: Some(timestamp(event.at)),
         queue: event.queue.map(|queue| queue.to_string()).unwrap_or_default(),
         kind: event.kind.word().into(),
-        reason: reason.map(ToString::to_string).unwrap_or_default(),
-        delivery_attempt: attempt,
-        until: until.map(timestamp),
+        reason: event.kind.reason().to_owned(),
+        delivery_attempt: event.kind.attempt().map_or(0, |attempt| attempt.0),
+        until: event.kind.until().map(timestamp),
     }
 }
 

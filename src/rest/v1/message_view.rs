@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{message::Message, queue_view::Queue};
-use crate::broker::{self, DeadCause, EventKind, Explanation as Explained, MessageState, QueueObstacle};
+use crate::broker::{self, DeadCause, Explanation as Explained, MessageState, QueueObstacle};
 
 /// A message of a queue, and what is up with it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -234,27 +234,14 @@ impl<'a> Story<'a> {
 
 impl Event {
     fn of(event: &broker::Event) -> Self {
-        let (reason, attempt, until) = match &event.kind {
-            EventKind::Delivered { attempt, deadline } => (None, Some(attempt.0), Some(*deadline)),
-            EventKind::Extended { deadline } => (None, None, Some(*deadline)),
-            EventKind::Returned { reason, retry_at, .. } => (Some(reason), None, *retry_at),
-            EventKind::DeadLettered { reason, .. } => (Some(reason), None, None),
-            EventKind::Published
-            | EventKind::Delayed
-            | EventKind::BecameVisible
-            | EventKind::Cancelled
-            | EventKind::Received
-            | EventKind::Acked
-            | EventKind::Redriven
-            | EventKind::Dropped { .. } => (None, None, None),
-        };
+        let reason = event.kind.reason();
         Self {
             at: event.at.to_string(),
             queue: event.queue.as_ref().map(ToString::to_string),
             kind: event.kind.word(),
-            reason: reason.filter(|reason| !reason.is_empty()).map(ToString::to_string),
-            delivery_attempt: attempt,
-            until: until.map(|until| until.to_string()),
+            reason: (!reason.is_empty()).then(|| reason.to_owned()),
+            delivery_attempt: event.kind.attempt().map(|attempt| attempt.0),
+            until: event.kind.until().map(|until| until.to_string()),
         }
     }
 }

@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use super::read::{self, Pairs};
 use crate::{
-    broker::{BrokerError, Limits},
-    model::{Draft, Due, Properties, Timestamp},
-    rest::draft::{TRACEPARENT, TRACESTATE, header_text, payload_of},
+    broker::{BrokerError, Limits, reading},
+    model::{Draft, Due, Properties},
+    rest::draft::{TRACEPARENT, TRACESTATE, due_at, header_text, payload_of},
 };
 
 /// Content types of payloads that came as `text` and as `data_base64` and do not say theirs.
@@ -103,35 +103,23 @@ fn given(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// The content type as it is kept: none is application/json, and then the payload has to be JSON.
+/// The content type as it is kept.
 pub(super) fn kept_type(content_type: Option<String>, payload: &[u8]) -> Result<Option<String>, BrokerError> {
-    let kept = content_type.filter(|text| !text.eq_ignore_ascii_case("application/json"));
-    if kept.is_none() {
-        serde_json::from_slice::<&RawValue>(payload).map_err(|e| {
-            BrokerError::invalid("message", format!("is not JSON, and no other content type is given: {e}"))
-        })?;
-    }
-    Ok(kept)
+    reading::kept_content_type(content_type, payload)
+        .map_err(|e| BrokerError::invalid("message", format!("is not JSON, and no other content type is given: {e}")))
 }
 
 pub(super) fn due_of(delay_seconds: Option<f64>, deliver_at: Option<&str>) -> Result<Due, BrokerError> {
     match (delay_seconds, deliver_at) {
         (None, None) => Ok(Due::Now),
         (Some(seconds), None) => Limits::duration("delay_seconds", seconds).map(Due::After),
-        (None, Some(text)) => Timestamp::parse_rfc3339(text).map(Due::At).ok_or_else(|| {
-            let problem = format!("is {text:?}; it must be a time as in RFC 3339, such as 2026-11-23T17:12:48Z");
-            BrokerError::invalid("deliver_at", problem)
-        }),
+        (None, Some(text)) => due_at(text),
         (Some(_), Some(_)) => Err(BrokerError::invalid("deliver_at", "cannot be given together with delay_seconds")),
     }
 }
 
 pub(super) fn ttl_of(seconds: f64) -> Result<std::time::Duration, BrokerError> {
-    let ttl = Limits::duration("ttl_seconds", seconds)?;
-    if ttl.is_zero() {
-        return Err(BrokerError::invalid("ttl_seconds", "is 0; it must be more"));
-    }
-    Ok(ttl)
+    reading::ttl(Limits::duration("ttl_seconds", seconds)?)
 }
 
 fn bytes_of(text: &str) -> Result<Bytes, BrokerError> {

@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 
 use super::{QueuePath, message_view::State as Shown, queue_view::Queue, read, topics::Removed};
 use crate::{
-    broker::{Redrive, StateFilter},
+    broker::{Redrive, StateFilter, reading},
     rest::{
         answer,
-        asked::{Asked, message_id},
+        asked::Asked,
         error::Problem,
         problems::{Changing, Steering},
         router::{Calls, LIST_BODY_BYTES_MAX},
@@ -55,7 +55,7 @@ pub(super) async fn redrive(State(calls): State<Calls>, asked: Asked, body: Body
     let body = read::json_body(&asked.headers, body, LIST_BODY_BYTES_MAX).await?;
     let NewRedrive { message_ids, max_per_second } = read::strict(&body)?;
     let ids = message_ids.unwrap_or_default();
-    let ids = ids.iter().enumerate().map(|(at, id)| message_id(format!("message_ids[{at}]"), id));
+    let ids = ids.iter().enumerate().map(|(at, id)| reading::message_id(format!("message_ids[{at}]"), id));
     let redrive = Redrive {
         queue: asked.name("queue")?,
         ids: ids.collect::<Result<_, _>>()?,
