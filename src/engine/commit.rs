@@ -138,7 +138,7 @@ impl Committer {
         let now = self.clock.now();
         let event = next_event(&self.state).into_iter().chain(self.waiters.next_deadline()).min();
         let until_event = event.map(|at| at.since(now));
-        if !self.unclaimed.is_empty() {
+        if !self.unclaimed.is_empty() || self.state.has_stirred() {
             return Some(Duration::ZERO);
         }
         let checkpoint = self.checkpoints.as_ref().and_then(|c| c.next_try(&self.state, self.journal.as_ref()));
@@ -309,12 +309,16 @@ impl Committer {
                 // Only what brings it no further counts.
                 return Some(Waiter { reads: if is_further { 0 } else { reads.saturating_add(1) }, ..waiter });
             }
+            Next::Further if deliveries.is_empty() => {
+                self.state.stir(queue);
+                return Some(Waiter { reads: 0, ..waiter });
+            }
             Next::Failed(problem) if deliveries.is_empty() => Err(EngineError::Unreadable { problem }),
             Next::Ahead(block) => {
                 self.reading.request_ahead(&block);
                 Ok(deliveries)
             }
-            Next::Nothing | Next::Missing(_) | Next::Failed(_) => Ok(deliveries),
+            Next::Nothing | Next::Further | Next::Missing(_) | Next::Failed(_) => Ok(deliveries),
         };
         if waiter.is_patient && answer.as_ref().is_ok_and(Vec::is_empty) {
             return Some(waiter);

@@ -48,9 +48,9 @@ pub struct Limits {
     /// Most dead letters, over all queues; beyond it messages that failed are delivered again. Default 500,000, which take
     /// about 100 MB.
     pub dead_letters_max: usize,
-    /// Most messages, over all queues, that wait in memory for another of their ordering key; beyond it no further keys are
-    /// looked for. Default 500,000, which take about 100 MB.
-    pub passed_over_max: usize,
+    /// Most memory, in bytes and over all queues, for where messages are that wait for another of their ordering key; beyond
+    /// it no further keys are looked for. Default 64 MiB.
+    pub passed_over_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -61,7 +61,7 @@ impl Default for Limits {
             leases_max: 500_000,
             delayed_max: 1_000_000,
             dead_letters_max: 500_000,
-            passed_over_max: 500_000,
+            passed_over_bytes_max: 64 << 20,
         }
     }
 }

@@ -4,14 +4,14 @@ use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Block, paths};
+use super::{Block, paths, segment::Keeping};
 use crate::{
     engine::{
         disk::{Disk, DiskFile},
         journal::{MessageBody, MessageHeader, RECORD_HEADER_BYTES},
         sealed::Sealed,
     },
-    model::{Message, MessageId, Name, Seq, Timestamp},
+    model::{KeyHash, Message, MessageId, Name, Seq, Timestamp},
 };
 
 /// The unit in which a disk fails to read, in bytes.
@@ -119,10 +119,11 @@ impl LoadedBlock {
         self.messages.iter().find(has_id).map(|(header, _)| header.place.seq)
     }
 
-    /// When the message expires, if it does.
-    pub(in crate::engine) fn expires_at(&self, seq: Seq) -> Option<Timestamp> {
-        let (sealed, published_at) = self.sealed(seq)?;
-        sealed.ttl.map(|ttl| published_at.after(ttl))
+    /// What decides how long the message is kept.
+    pub(super) fn keeping(&self, seq: Seq) -> Keeping {
+        let Some((sealed, published_at)) = self.sealed(seq) else { return Keeping::default() };
+        let key = sealed.properties.ordering_key.as_deref().map(KeyHash::of);
+        Keeping { expires_at: sealed.ttl.map(|ttl| published_at.after(ttl)), key }
     }
 
     fn sealed(&self, seq: Seq) -> Option<(Sealed, Timestamp)> {
@@ -179,8 +180,8 @@ mod tests {
     fn load(bytes: Vec<u8>, count: u32) -> LoadedBlock {
         let (segment, length) = (SegmentId(1), u32::try_from(bytes.len()).expect("few"));
         let (first, last) = (place(1), Seq(9));
-        let (offset, expires_by, origin) = (0, None, Origin::UNKNOWN);
-        let block = Block { first, last, count, segment, offset, bytes: length, expires_by, origin };
+        let (offset, expires_by, key, origin) = (0, None, None, Origin::UNKNOWN);
+        let block = Block { first, last, count, segment, offset, bytes: length, expires_by, key, origin };
         LoadedBlock::of(&block, bytes.into())
     }
 

@@ -45,6 +45,6 @@ pub fn block(bytes: &[u8]) {
     for seq in (first.0..=block.last.0).take(64).map(Seq) {
         let is_whole = loaded.body(seq).is_some();
         assert!(is_whole || (loaded.message(seq, &topic).is_none()));
-        let _ = loaded.expires_at(seq);
+        let _ = loaded.keeping(seq);
     }
 }

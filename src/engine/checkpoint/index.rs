@@ -3,16 +3,17 @@
 //! ```text
 //!   … records │ entry │ entry │ … │ trailer          end of the segment ─┐
 //!                                                                        ▼
-//! entry    0       4      5     6   8       16     24       32      36      40           48     56      64
-//!          | topic | kind | own | 0 | first | last | offset | bytes | count | expires by | from | until |
+//! entry    0       4      5     6   8       16     24       32      36      40           48     56      64    72
+//!          | topic | kind | own | 0 | first | last | offset | bytes | count | expires by | from | until | key |
 //! trailer  0              8      12           16
 //!          | index offset | crc  | magic      |
 //! ```
 //!
 //! All numbers are little-endian. *crc* is the CRC-32C of the entries and of *index offset*. *expires by* is in
 //! milliseconds since 1970, 0 if one of the block's messages never expires; *from* and *until* are when the first and the
-//! last of them was published; *own* is 1 if the broker has made the ids of all. In version 2 an entry ends with *expires
-//! by* and has no *own*; a segment of the first version has no index.
+//! last of them was published; *own* is 1 if the broker has made the ids of all; *key* is the hash of the ordering key of
+//! all, 0 if there is no such one. In version 3 an entry has no *key*, in version 2 it ends with *expires by* and has no
+//! *own*; a segment of the first version has no index.
 
 use std::io;
 
@@ -22,11 +23,12 @@ use crate::{
         disk::DiskFile,
         journal::{RECORD_HEADER_BYTES, wire::Reader},
     },
-    model::{Seq, Timestamp, TopicId},
+    model::{KeyHash, Seq, Timestamp, TopicId},
 };
 
 const MAGIC: [u8; 4] = *b"CPIX";
-pub(super) const ENTRY_BYTES: usize = 64;
+pub(super) const ENTRY_BYTES: usize = 72;
+const ENTRY_BYTES_WITHOUT_KEYS: usize = 64;
 const ENTRY_BYTES_WITHOUT_ORIGIN: usize = 48;
 const TRAILER_BYTES: usize = 16;
 
@@ -44,6 +46,7 @@ pub(super) fn encode(blocks: &[Block], offset: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&block.expires_by.map_or(0, Timestamp::as_millis).to_le_bytes());
         out.extend_from_slice(&block.origin.from.as_millis().to_le_bytes());
         out.extend_from_slice(&block.origin.until.as_millis().to_le_bytes());
+        out.extend_from_slice(&KeyHash::bits(block.key).to_le_bytes());
     }
     let crc = checksum(&out[begin..], offset);
     out.extend_from_slice(&offset.to_le_bytes());
@@ -56,6 +59,8 @@ pub(super) fn encode(blocks: &[Block], offset: u64, out: &mut Vec<u8>) {
 pub(super) enum Entries {
     /// As they are now.
     Full,
+    /// As in version 3.
+    WithoutKeys,
     /// As in version 2.
     WithoutOrigin,
 }
@@ -64,6 +69,7 @@ impl Entries {
     fn bytes(self) -> usize {
         match self {
             Self::Full => ENTRY_BYTES,
+            Self::WithoutKeys => ENTRY_BYTES_WITHOUT_KEYS,
             Self::WithoutOrigin => ENTRY_BYTES_WITHOUT_ORIGIN,
         }
     }
@@ -130,12 +136,13 @@ pub(super) fn decode_entry(bytes: &[u8], segment: SegmentId, entries: Entries) -
     let expires_by = Some(reader.u64()?).filter(|ms| *ms > 0).map(Timestamp::from_millis);
     let origin = match entries {
         Entries::WithoutOrigin => Origin::UNKNOWN,
-        Entries::Full => {
+        Entries::Full | Entries::WithoutKeys => {
             let (from, until) = (Timestamp::from_millis(reader.u64()?), Timestamp::from_millis(reader.u64()?));
             Origin { from, until, has_own_ids }
         }
     };
-    Ok(Block { first, last, count, segment, offset, bytes, expires_by, origin })
+    let key = if entries == Entries::Full { KeyHash::from_bits(reader.u64()?) } else { None };
+    Ok(Block { first, last, count, segment, offset, bytes, expires_by, key, origin })
 }
 
 #[cfg(test)]
@@ -157,6 +164,7 @@ mod tests {
             offset: 64 + n * 400,
             bytes: 400,
             expires_by: (n > 0).then(|| Timestamp::from_millis(n)),
+            key: (n == 1).then(|| KeyHash::of("k")),
             origin: Origin {
                 from: Timestamp::from_millis(n + 5),
                 until: Timestamp::from_millis(n + 6),

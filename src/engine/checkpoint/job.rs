@@ -6,12 +6,17 @@ use uuid::Uuid;
 
 use super::{
     Block, BlockError, DedupEntry, IdsEntry, LoadedBlock, Manifest, Place, SegmentEntry, SegmentId, load_block,
-    manifest::Bound, paths, segment::Writer, store,
+    manifest::Bound, paths,
+    segment::{Keeping, Writer},
+    store,
 };
-use crate::engine::{
-    disk::Disk,
-    journal::Position,
-    state::{Piece, Source},
+use crate::{
+    engine::{
+        disk::Disk,
+        journal::Position,
+        state::{Piece, Source},
+    },
+    model::KeyHash,
 };
 
 /// What one checkpoint has to write.
@@ -214,7 +219,8 @@ impl Reader {
     fn copy(&mut self, place: Place, source: &Source, writer: &mut Writer) -> io::Result<Result<(), Lost>> {
         let (block, seq) = match source {
             Source::Recent(kept) => {
-                writer.push(place, &kept.body(), kept.message.expires_at)?;
+                let key = kept.message.properties.ordering_key.as_deref().map(KeyHash::of);
+                writer.push(place, &kept.body(), Keeping { expires_at: kept.message.expires_at, key })?;
                 return Ok(Ok(()));
             }
             Source::Saved(block, seq) => (block, *seq),
@@ -230,6 +236,6 @@ impl Reader {
         let lost = Lost(block.segment);
         let Some((_, loaded)) = &self.last else { return Ok(Err(lost)) };
         let Some(body) = loaded.body(seq) else { return Ok(Err(lost)) };
-        writer.push(place, &body, loaded.expires_at(seq)).map(Ok)
+        writer.push(place, &body, loaded.keeping(seq)).map(Ok)
     }
 }

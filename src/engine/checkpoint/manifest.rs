@@ -9,14 +9,14 @@
 //! yet. The body is, one after the other, each with its count (u32) before it: topics, queues, files of dedup ids,
 //! imported files, segments, files being imported.
 //!
-//! A manifest of version 2 has no policies, and of a queue's messages only how often each that is back was delivered, and
+//! In one of version 3 what was passed over stands elsewhere; one of version 2 has no policies, and of a queue's messages only how often each that is back was delivered, and
 //! which are held. One of version 1 also has the dedup ids themselves in place of their files, and ends with the segments.
 
 use uuid::Uuid;
 
 use super::{
     DedupEntry, IdsEntry, Manifest, QueueEntry, SegmentEntry, SegmentId, TopicEntry, ids,
-    queue_content::{put_content, take_content, take_plain_content},
+    queue_content::{put_content, take_content, take_content_of_version_3, take_plain_content},
 };
 use crate::{
     engine::journal::{
@@ -38,12 +38,14 @@ enum Version {
     WithIds = 1,
     /// Without policies, keys and dead letters.
     Plain = 2,
-    Current = 3,
+    /// With what was passed over one by one.
+    OneByOne = 3,
+    Current = 4,
 }
 
 impl Version {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::WithIds, Self::Plain, Self::Current].into_iter().find(|version| *version as u32 == number)
+        [Self::WithIds, Self::Plain, Self::OneByOne, Self::Current].into_iter().find(|version| *version as u32 == number)
     }
 }
 
@@ -100,7 +102,7 @@ impl Bound {
 pub(super) fn with_checksum(bytes: &[u8]) -> Vec<u8> {
     let (version, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let mut out = MAGIC.to_vec();
-    put_u32(&mut out, 3 - u32::from(version % 3));
+    put_u32(&mut out, 4 - u32::from(version % 4));
     put_u32(&mut out, crc32c::crc32c(rest));
     out.extend_from_slice(rest);
     out
@@ -164,7 +166,7 @@ fn take_topic(reader: &mut Reader<'_>, version: Version) -> Result<TopicEntry, &
     let (name, is_inbox) = (reader.name()?, reader.u8()? != 0);
     let (policy, kept_from) = match version {
         Version::WithIds | Version::Plain => Default::default(),
-        Version::Current => (decode_topic_policy(&mut take_sized(reader)?)?, take_seq(reader)?),
+        Version::OneByOne | Version::Current => (decode_topic_policy(&mut take_sized(reader)?)?, take_seq(reader)?),
     };
     Ok(TopicEntry {
         name,
@@ -188,6 +190,7 @@ fn take_queue(reader: &mut Reader<'_>, version: Version) -> Result<QueueEntry, &
     let (topic, service, cursor) = (TopicId(reader.u32()?), reader.optional_name()?, take_seq(reader)?);
     let content = match version {
         Version::WithIds | Version::Plain => take_plain_content(reader)?,
+        Version::OneByOne => take_content_of_version_3(reader)?,
         Version::Current => take_content(reader)?,
     };
     Ok(QueueEntry { topic, service, cursor, content })

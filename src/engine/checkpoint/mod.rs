@@ -37,7 +37,7 @@ pub use store::LoadError;
 pub(super) use store::{CheckpointStore, Salvaged, forget_segments, is_there, salvage};
 
 use super::state::QueueContent;
-use crate::model::{MessageId, Name, Seq, Timestamp, TopicId, TopicPolicy};
+use crate::model::{KeyHash, MessageId, Name, Seq, Timestamp, TopicId, TopicPolicy};
 
 /// A segment within a store. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +87,8 @@ pub(super) struct Block {
     pub(super) bytes: u32,
     /// When the last of its messages expires; `None` if one of them never does.
     pub(super) expires_by: Option<Timestamp>,
+    /// The ordering key of all of its messages; `None` if they have several, or none, or if that is not known.
+    pub(super) key: Option<KeyHash>,
     pub(super) origin: Origin,
 }
 

@@ -1,19 +1,20 @@
 //! The bytes of what a queue durably consists of, within a manifest.
 //!
 //! ```text
-//! policy: length u32, fields | paused u8 | waiting | held | dead | gone
+//! policy: length u32, fields | paused u8 | waiting | held | dead | gone | passed over
 //!
 //! waiting  seq u64 | attempts u32 | leases u32 | key u64 | retry at u64 | first failed u64
 //! held     seq u64 | attempt u32  | lease u32  | key u64 | deadline u64 | first failed u64
 //! dead     seq u64 | attempts u32 | leases u32 | key u64 | at u64       | first failed u64 | cause u8 | reason
 //! gone     seq u64
+//! passed   key u64 | length u32, the places as a 64-bit Roaring bitmap in its portable format
 //! ```
 //!
 //! Each list has its count (u32) before it, and a text its length. 0 stands for no key, and for a time that there is not.
-//! Before version 3 there were only *back* (seq u64, attempts u32) in place of what waits, and *held* (seq u64, attempt
+//! In version 3 what was passed over stood one by one among what waits, and there was no such list. Before, there were only *back* (seq u64, attempts u32) in place of what waits, and *held* (seq u64, attempt
 //! u32, deadline u64).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::manifest::{put_list, put_sized, put_u32, put_u64, take_list, take_seq, take_sized, take_time};
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
             DeadCause, decode_queue_policy, encode_queue_policy,
             wire::{Reader, put_text},
         },
-        state::{Dead, Held, QueueContent, Waiting},
+        state::{Dead, Held, QueueContent, SeqSet, Waiting},
     },
     model::{Attempt, KeyHash, LeaseNumber, Timestamp},
 };
@@ -59,10 +60,37 @@ pub(super) fn put_content(out: &mut Vec<u8>, content: &QueueContent) {
         put_text(out, &dead.reason);
     });
     put_list(out, &content.gone, |out, seq| put_u64(out, seq.0));
+    put_list(out, &content.passed_over, |out, (key, places)| {
+        put_u64(out, KeyHash::bits(Some(*key)));
+        put_sized(out, |out| places.encode(out));
+    });
 }
 
 pub(super) fn take_content(reader: &mut Reader<'_>) -> Result<QueueContent> {
+    let mut content = take_content_one_by_one(reader)?;
+    content.passed_over.extend(take_list::<_, Vec<_>>(reader, |reader| {
+        let key = KeyHash::from_bits(reader.u64()?).ok_or("it has messages passed over for no key")?;
+        let length = reader.u32()? as usize;
+        Ok((key, SeqSet::decode(reader.take(length)?)?))
+    })?);
+    Ok(content)
+}
+
+/// As version 3 wrote it.
+pub(super) fn take_content_of_version_3(reader: &mut Reader<'_>) -> Result<QueueContent> {
+    let mut content = take_content_one_by_one(reader)?;
+    let mut passed_over = BTreeMap::<KeyHash, SeqSet>::new();
+    content.waiting.retain(|seq, waiting| {
+        let key = waiting.key.filter(|key| *waiting == Waiting { key: Some(*key), ..Waiting::default() });
+        key.into_iter().for_each(|key| passed_over.entry(key).or_default().insert(*seq));
+        key.is_none()
+    });
+    Ok(QueueContent { passed_over, ..content })
+}
+
+fn take_content_one_by_one(reader: &mut Reader<'_>) -> Result<QueueContent> {
     Ok(QueueContent {
+        passed_over: BTreeMap::new(),
         policy: decode_queue_policy(&mut take_sized(reader)?)?.into(),
         is_paused: reader.u8()? != 0,
         waiting: take_list(reader, |reader| Ok((take_seq(reader)?, take_waiting(reader)?)))?,
@@ -143,6 +171,7 @@ pub(super) fn example() -> QueueContent {
         held: [(Seq(4), held)].into(),
         dead: [(Seq(0), dead)].into(),
         gone: [Seq(6)].into(),
+        passed_over: [(KeyHash::of("k"), [Seq(2)].into_iter().collect())].into(),
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! *crc* is the CRC-32C of what stands before it. The records are those of the journal, with their checksums (see
 //! [`crate::engine::journal::Record`]); the [`index`] says which stretch of them, a block, has which messages. A segment
-//! is written once and never changed. The index of version 2 says less of each block.
+//! is written once and never changed. The indexes of versions 2 and 3 say less of each block.
 //!
 //! What is damaged costs no more than itself: a record whose checksum does not match is left out, and behind one whose
 //! very length cannot be trusted, reading goes on with the next header that is whole. A damaged index is made again from
@@ -26,12 +26,14 @@ use crate::{
         disk::DiskFile,
         journal::{MessageBody, MessageHeader, RECORD_HEADER_BYTES, Record},
     },
-    model::Timestamp,
+    model::{KeyHash, Timestamp},
 };
 
 const MAGIC: [u8; 8] = *b"CPSEGMT\n";
 /// The version that is written.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// One whose index does not say which blocks have messages of one ordering key only.
+const VERSION_WITHOUT_KEYS: u32 = 3;
 /// One whose index does not say when its messages were published.
 const VERSION_WITHOUT_ORIGIN: u32 = 2;
 /// One without an index.
@@ -55,6 +57,13 @@ fn header(store: Uuid, id: SegmentId, version: u32) -> [u8; HEADER_BYTES] {
     let crc = crc32c::crc32c(&bytes[..COVERED_BYTES]);
     bytes[COVERED_BYTES..36].copy_from_slice(&crc.to_le_bytes());
     bytes
+}
+
+/// What decides how long a message is kept, and what it waits for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::engine) struct Keeping {
+    pub(in crate::engine) expires_at: Option<Timestamp>,
+    pub(in crate::engine) key: Option<KeyHash>,
 }
 
 /// A segment in the making.
@@ -81,8 +90,9 @@ impl Writer {
         &mut self,
         place: Place,
         body: &MessageBody<'_>,
-        expires_at: Option<Timestamp>,
+        keeping: Keeping,
     ) -> io::Result<()> {
+        let Keeping { expires_at, key } = keeping;
         let origin = Origin::of(body.published_at, body.id());
         let begin = self.bytes();
         Record::encode_message(place, body, &mut self.buffer);
@@ -93,12 +103,13 @@ impl Writer {
                 block.count += 1;
                 block.bytes += bytes;
                 block.expires_by = block.expires_by.zip(expires_at).map(|(a, b)| a.max(b));
+                block.key = block.key.filter(|of_all| Some(*of_all) == key);
                 block.origin = block.origin.and(origin);
             }
             None => {
                 let (segment, offset) = (self.id, begin);
                 let (last, count, expires_by) = (place.seq, 1, expires_at);
-                self.blocks.push(Block { first: place, last, count, segment, offset, bytes, expires_by, origin });
+                self.blocks.push(Block { first: place, last, count, segment, offset, bytes, expires_by, key, origin });
                 self.is_open = true;
             }
         }
@@ -155,6 +166,8 @@ pub(super) fn blocks(
     }
     let entries = if found == header(store, id, VERSION) {
         Entries::Full
+    } else if found == header(store, id, VERSION_WITHOUT_KEYS) {
+        Entries::WithoutKeys
     } else if found == header(store, id, VERSION_WITHOUT_ORIGIN) {
         Entries::WithoutOrigin
     } else {
@@ -202,6 +215,7 @@ fn scan(file: &dyn DiskFile, length: u64, id: SegmentId) -> io::Result<Vec<Block
                 offset: begin,
                 bytes,
                 expires_by: None,
+                key: None,
                 origin: Origin::UNKNOWN,
             }),
         }
@@ -270,7 +284,7 @@ mod tests {
                     writer.end_block();
                 }
                 let place = Place { topic: TopicId(topic), kind: Kind::Visible, seq: Seq(seq) };
-                writer.push(place, &kept.body(), None).expect("written");
+                writer.push(place, &kept.body(), Keeping::default()).expect("written");
             }
             writer.end_block();
         }

@@ -12,15 +12,30 @@
 //!   no key           ─                 ready, or retrying
 //! ```
 //!
+//! Of what was passed over only the places are kept, compressed, so that a key with millions of messages holds up no other:
+//! see [`SeqSet`]. A stretch of neighbours of one key counts as one look, however long it is.
+//!
 //! Invariant: of each lane at most the head stands in `ready` or `retrying`, and none while the lane is held. Turns are no
 //! part of what a restart restores: after one, lanes begin in publish order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
+};
 
+use super::{
+    lane::{Lane, Turn},
+    seq_set::SeqSet,
+};
 use crate::model::{Attempt, KeyHash, LeaseNumber, Seq, Timestamp};
 
-/// How far ahead of what waits other lanes are looked for, in messages, before a lane that just had its turn has another.
-const LOOK_AHEAD: u64 = 1000;
+/// How far ahead of what waits other lanes are looked for before a lane that just had its turn has another: so many
+/// messages, or stretches of neighbours of one key.
+pub(in crate::engine) const LOOK_AHEAD: u64 = 1000;
+
+/// Most memory, in bytes, that a queue takes for what was passed over; behind that, no other key is looked for. At least
+/// 14,000 messages, each of another key, or tens of millions of a few keys.
+const PASSED_OVER_BYTES_MAX: usize = 4 << 20;
 
 /// A message that waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -36,105 +51,106 @@ pub(in crate::engine) struct Waiting {
     pub(in crate::engine) first_failed: Option<Timestamp>,
 }
 
-/// Why a message waits here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// It was handed out.
-    Back,
-    /// Others of its key come first.
-    PassedOver,
-}
-
-/// When a message can be handed out at the earliest: before the cursor reaches the place, and in the order of the second
-/// number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::engine) struct Turn {
-    at: Seq,
-    order: u64,
-}
-
-impl Turn {
-    /// The turn of a message that has not had one: its place.
-    pub(in crate::engine) fn of(seq: Seq) -> Self {
-        Self { at: seq, order: 0 }
-    }
-}
-
-#[derive(Debug)]
-struct Entry {
-    waiting: Waiting,
-    cause: Cause,
-    spot: Spot,
-}
-
-/// Where an entry is listed.
+/// Where a message is listed that is not behind another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spot {
-    Behind,
     Ready(Turn),
     Retrying(Timestamp),
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    waiting: BTreeSet<Seq>,
-    /// How many messages of it consumers hold: one at most, as far as who decides sees to it.
-    held_count: u32,
-    /// When the next of it has its turn.
-    turn: Turn,
-    /// Which of it is listed.
-    listed: Option<Seq>,
 }
 
 /// All that waits.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Lanes {
-    entries: BTreeMap<Seq, Entry>,
+    /// What came back, and what has no key.
+    back: BTreeMap<Seq, Waiting>,
+    /// What was passed over, of all lanes.
+    passed_over: SeqSet,
     lanes: HashMap<KeyHash, Lane>,
+    /// What is listed, with its key.
+    listed: HashMap<Seq, (Spot, Option<KeyHash>)>,
     ready: BTreeSet<(Turn, Seq)>,
     /// The same in publish order.
     ready_in_order: BTreeSet<Seq>,
     retrying: BTreeSet<(Timestamp, Seq)>,
-    /// Lanes with nothing in them that are remembered for their turn, until the cursor has passed it.
+    /// Lanes with nothing in them that are remembered for their turn, until the queue has looked as far.
     idle: BTreeSet<(Turn, KeyHash)>,
-    passed_over_count: usize,
+    /// How far the queue has looked: messages, and stretches of neighbours of one key.
+    looks: u64,
     turns: u64,
+    stretches: u64,
+    passed_over_bytes: usize,
 }
 
 impl Lanes {
-    pub(super) fn insert(&mut self, seq: Seq, waiting: Waiting, cause: Cause) {
+    /// A message came back, or waits without a key.
+    pub(super) fn insert(&mut self, seq: Seq, waiting: Waiting) {
         self.remove(seq);
-        self.passed_over_count += usize::from(cause == Cause::PassedOver);
-        self.entries.insert(seq, Entry { waiting, cause, spot: Spot::Behind });
+        self.back.insert(seq, waiting);
         match waiting.key {
-            Some(key) => {
-                self.lanes.entry(key).or_default().waiting.insert(seq);
-                self.refresh(key);
-            }
-            None => self.list(seq),
+            Some(key) => self.change(key, |lane| lane.insert_back(seq)),
+            None => self.list(seq, None),
         }
+    }
+
+    /// Messages of a key, none of which waits, are passed over.
+    pub(super) fn pass_over(&mut self, range: Range<Seq>, key: KeyHash) {
+        let before = self.stretches;
+        self.passed_over.insert_all(range.clone());
+        self.change(key, |lane| lane.pass_over(range));
+        self.looks += self.stretches.saturating_sub(before);
+        self.forget_idle();
+    }
+
+    /// The same of places some of which may wait already.
+    pub(super) fn pass_over_all(&mut self, places: &SeqSet, key: KeyHash) {
+        self.passed_over.insert_set(places);
+        self.change(key, |lane| lane.pass_over_all(places));
     }
 
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Waiting> {
-        self.unlist(seq);
-        let Entry { waiting, cause, .. } = self.entries.remove(&seq)?;
-        self.passed_over_count -= usize::from(cause == Cause::PassedOver);
-        if let Some(key) = waiting.key
-            && let Some(lane) = self.lanes.get_mut(&key)
-        {
-            lane.waiting.remove(&seq);
-            lane.listed = lane.listed.filter(|listed| *listed != seq);
-            self.refresh(key);
+        if let Some(waiting) = self.back.remove(&seq) {
+            self.unlist(seq);
+            waiting.key.into_iter().for_each(|key| self.change(key, |lane| lane.remove_back(seq)));
+            return Some(waiting);
         }
-        Some(waiting)
+        let key = self.key_of(seq)?;
+        self.passed_over.remove(seq);
+        self.change(key, |lane| lane.remove_passed_over(seq));
+        Some(Waiting { key: Some(key), ..Waiting::default() })
     }
 
-    /// A consumer holds a message of this key from now on, and has it from before `cursor`: the next one has its turn when
-    /// others have had theirs.
-    pub(super) fn hold(&mut self, key: KeyHash, cursor: Seq) {
-        let ahead = LOOK_AHEAD.saturating_sub(self.passed_over_count as u64);
+    /// The key of one that was passed over. Takes as long as there are lanes, unless it is the head of one.
+    fn key_of(&self, seq: Seq) -> Option<KeyHash> {
+        if !self.passed_over.contains(seq) {
+            return None;
+        }
+        let listed = self.listed.get(&seq).and_then(|(_, key)| *key);
+        let search = || self.lanes.iter().find(|(_, lane)| lane.passed_over().contains(seq)).map(|(key, _)| *key);
+        listed.or_else(search)
+    }
+
+    /// Takes out all that stands before `end`.
+    pub(super) fn remove_before(&mut self, end: Seq) {
+        let back: Vec<Seq> = self.back.range(..end).map(|(seq, _)| *seq).collect();
+        for seq in back {
+            self.remove(seq);
+        }
+        let is_before = |lane: &Lane| lane.passed_over().first().is_some_and(|first| first < end);
+        let keys: Vec<KeyHash> = self.lanes.iter().filter(|(_, lane)| is_before(lane)).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| self.change(key, |lane| lane.remove_passed_over_before(end)));
+        self.passed_over.remove_before(end);
+    }
+
+    /// The cursor has moved on by one message.
+    pub(super) fn look(&mut self) {
+        self.looks += 1;
+        self.forget_idle();
+    }
+
+    /// A consumer holds a message of this key from now on: the next one has its turn when others have had theirs.
+    pub(super) fn hold(&mut self, key: KeyHash) {
         self.turns += 1;
-        let turn = Turn { at: Seq(cursor.0.saturating_add(ahead)), order: self.turns };
+        let turn = Turn::numbered(self.looks + LOOK_AHEAD.saturating_sub(self.stretches), self.turns);
         let lane = self.lanes.entry(key).or_default();
         self.idle.remove(&(lane.turn, key));
         lane.held_count += 1;
@@ -147,31 +163,33 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(&key) else { return false };
         lane.held_count = lane.held_count.saturating_sub(1);
         self.refresh(key);
-        self.lanes.get(&key).is_some_and(|lane| lane.listed.is_some())
+        let is_listed = self.lanes.get(&key).is_some_and(|lane| lane.listed.is_some());
+        self.forget_idle();
+        is_listed
     }
 
     /// What has waited long enough for its next delivery can be handed out. Answers whether there was anything.
     pub(super) fn wake(&mut self, now: Timestamp) -> bool {
         let mut is_any = false;
         while let Some((_, seq)) = self.retrying.first().copied().filter(|(at, _)| *at <= now) {
-            self.unlist(seq);
-            let turn = Turn::of(seq);
-            if let Some(entry) = self.entries.get_mut(&seq) {
-                entry.spot = Spot::Ready(turn);
-                self.ready.insert((turn, seq));
-                self.ready_in_order.insert(seq);
-            }
+            let key = self.unlist(seq);
+            self.put(seq, Spot::Ready(Turn::default()), key);
             is_any = true;
         }
         is_any
     }
 
-    /// Forgets when lanes had their last turn that have nothing in them, once the cursor is behind their next one.
-    pub(super) fn forget_idle(&mut self, cursor: Seq) {
-        while let Some((turn, key)) = self.idle.first().copied().filter(|(turn, _)| turn.at <= cursor) {
+    /// Forgets when lanes had their last turn that have nothing in them, once their next one has come.
+    fn forget_idle(&mut self) {
+        while let Some((turn, key)) = self.idle.first().copied().filter(|(turn, _)| *turn <= Turn::at(self.looks)) {
             self.idle.remove(&(turn, key));
             self.lanes.remove(&key);
         }
+    }
+
+    /// How far the queue has looked.
+    pub(in crate::engine) fn looks(&self) -> u64 {
+        self.looks
     }
 
     /// What can be handed out, in the order in which it should be.
@@ -184,8 +202,14 @@ impl Lanes {
         self.ready_in_order.iter().copied()
     }
 
-    pub(in crate::engine) fn get(&self, seq: Seq) -> Option<&Waiting> {
-        self.entries.get(&seq).map(|entry| &entry.waiting)
+    /// One that came back, or has no key.
+    pub(in crate::engine) fn back(&self, seq: Seq) -> Option<&Waiting> {
+        self.back.get(&seq)
+    }
+
+    /// The key of one that can be handed out.
+    pub(in crate::engine) fn key_of_ready(&self, seq: Seq) -> Option<KeyHash> {
+        self.listed.get(&seq).and_then(|(_, key)| *key)
     }
 
     /// Whether a consumer holds a message of this key.
@@ -195,7 +219,7 @@ impl Lanes {
 
     /// How many messages of this key wait here.
     pub(in crate::engine) fn count_of(&self, key: KeyHash) -> usize {
-        self.lanes.get(&key).map_or(0, |lane| lane.waiting.len())
+        self.lanes.get(&key).map_or(0, Lane::len)
     }
 
     /// When the next message of this key has its turn that comes from behind the cursor.
@@ -205,35 +229,57 @@ impl Lanes {
 
     /// The first message of this key that waits behind `seq`.
     pub(in crate::engine) fn after(&self, key: KeyHash, seq: Seq) -> Option<Seq> {
-        self.lanes.get(&key)?.waiting.range(seq.next()..).next().copied()
+        self.lanes.get(&key)?.after(seq)
     }
 
-    /// All, in publish order.
-    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = (Seq, &Waiting)> {
-        self.entries.iter().map(|(seq, entry)| (*seq, &entry.waiting))
+    /// Where all of it is, in publish order.
+    pub(in crate::engine) fn seqs(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.from(Seq(0))
     }
 
-    /// Those from `begin` on.
-    pub(in crate::engine) fn from(&self, begin: Seq) -> impl Iterator<Item = (Seq, &Waiting)> {
-        self.entries.range(begin..).map(|(seq, entry)| (*seq, &entry.waiting))
+    /// The same from `begin` on.
+    pub(in crate::engine) fn from(&self, begin: Seq) -> impl Iterator<Item = Seq> + '_ {
+        let mut back = self.back.range(begin..).map(|(seq, _)| *seq).peekable();
+        let mut passed_over = self.passed_over.from(begin).peekable();
+        std::iter::from_fn(move || match (back.peek(), passed_over.peek()) {
+            (Some(one), Some(other)) if other < one => passed_over.next(),
+            (Some(_), _) => back.next(),
+            (None, _) => passed_over.next(),
+        })
     }
 
-    /// Those before `end`.
-    pub(in crate::engine) fn before(&self, end: Seq) -> impl Iterator<Item = (Seq, &Waiting)> {
-        self.entries.range(..end).map(|(seq, entry)| (*seq, &entry.waiting))
+    /// What came back and what has no key, in publish order.
+    pub(in crate::engine) fn all_back(&self) -> &BTreeMap<Seq, Waiting> {
+        &self.back
+    }
+
+    /// What was passed over.
+    pub(in crate::engine) fn passed_over(&self) -> &SeqSet {
+        &self.passed_over
+    }
+
+    /// The same by key.
+    pub(in crate::engine) fn passed_over_by_key(&self) -> impl Iterator<Item = (KeyHash, &SeqSet)> + '_ {
+        let all = self.lanes.iter().map(|(key, lane)| (*key, lane.passed_over()));
+        all.filter(|(_, places)| !places.is_empty())
+    }
+
+    /// About what that takes in memory, in bytes.
+    pub(in crate::engine) fn passed_over_bytes(&self) -> usize {
+        self.passed_over_bytes
+    }
+
+    /// How many bytes more it may take.
+    pub(in crate::engine) fn passed_over_room(&self) -> usize {
+        PASSED_OVER_BYTES_MAX.saturating_sub(self.passed_over_bytes)
     }
 
     pub(in crate::engine) fn len(&self) -> usize {
-        self.entries.len()
+        self.back.len() + self.passed_over.len()
     }
 
     pub(in crate::engine) fn contains(&self, seq: Seq) -> bool {
-        self.entries.contains_key(&seq)
-    }
-
-    /// How many have never been handed out.
-    pub(in crate::engine) fn passed_over_count(&self) -> usize {
-        self.passed_over_count
+        self.back.contains_key(&seq) || self.passed_over.contains(seq)
     }
 
     /// What waits for its backoff to be over, the first one first.
@@ -241,35 +287,49 @@ impl Lanes {
         self.retrying.iter().copied()
     }
 
+    /// Changes a lane, and what is counted of all along.
+    fn change(&mut self, key: KeyHash, change: impl FnOnce(&mut Lane)) {
+        let lane = self.lanes.entry(key).or_default();
+        let before = (lane.stretches(), lane.passed_over_bytes());
+        change(lane);
+        self.stretches = self.stretches + lane.stretches() - before.0;
+        self.passed_over_bytes = self.passed_over_bytes + lane.passed_over_bytes() - before.1;
+        self.refresh(key);
+    }
+
     /// Lists the head of a lane that is not held, and nothing else of it.
     fn refresh(&mut self, key: KeyHash) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
-        let head = if lane.held_count > 0 { None } else { lane.waiting.first().copied() };
+        let head = if lane.held_count > 0 { None } else { lane.head() };
         let listed = std::mem::replace(&mut lane.listed, head);
         let idle = (lane.turn, key);
-        if lane.waiting.is_empty() && lane.held_count == 0 {
+        if lane.is_empty() && lane.held_count == 0 {
             self.idle.insert(idle);
         } else {
             self.idle.remove(&idle);
         }
         if listed != head {
-            listed.into_iter().for_each(|seq| self.unlist(seq));
-            head.into_iter().for_each(|seq| self.list(seq));
+            if let Some(listed) = listed {
+                self.unlist(listed);
+            }
+            if let Some(head) = head {
+                self.list(head, Some(key));
+            }
         }
     }
 
-    fn list(&mut self, seq: Seq) {
-        let Some(entry) = self.entries.get_mut(&seq) else { return };
-        let own = Turn::of(seq);
-        entry.spot = match (entry.waiting.retry_at, entry.waiting.key) {
-            (Some(at), _) => Spot::Retrying(at),
-            (None, Some(key)) if entry.cause == Cause::PassedOver => {
-                Spot::Ready(self.lanes.get(&key).map_or(own, |lane| lane.turn.max(own)))
-            }
-            (None, _) => Spot::Ready(own),
+    fn list(&mut self, seq: Seq, key: Option<KeyHash>) {
+        let spot = match self.back.get(&seq) {
+            Some(Waiting { retry_at: Some(at), .. }) => Spot::Retrying(*at),
+            Some(_) => Spot::Ready(Turn::default()),
+            None => Spot::Ready(key.map_or_else(Turn::default, |key| self.turn_of(key))),
         };
-        match entry.spot {
-            Spot::Behind => {}
+        self.put(seq, spot, key);
+    }
+
+    fn put(&mut self, seq: Seq, spot: Spot, key: Option<KeyHash>) {
+        self.listed.insert(seq, (spot, key));
+        match spot {
             Spot::Ready(turn) => {
                 self.ready.insert((turn, seq));
                 self.ready_in_order.insert(seq);
@@ -278,16 +338,17 @@ impl Lanes {
         }
     }
 
-    fn unlist(&mut self, seq: Seq) {
-        let Some(entry) = self.entries.get_mut(&seq) else { return };
-        match std::mem::replace(&mut entry.spot, Spot::Behind) {
-            Spot::Behind => {}
+    /// Answers the key of what was listed.
+    fn unlist(&mut self, seq: Seq) -> Option<KeyHash> {
+        let (spot, key) = self.listed.remove(&seq)?;
+        match spot {
             Spot::Ready(turn) => {
                 self.ready.remove(&(turn, seq));
                 self.ready_in_order.remove(&seq);
             }
             Spot::Retrying(at) => drop(self.retrying.remove(&(at, seq))),
         }
+        key
     }
 }
 
@@ -300,7 +361,7 @@ mod tests {
     }
 
     fn passed_over(lanes: &mut Lanes, seq: u64, of: &str) {
-        lanes.insert(Seq(seq), Waiting { key: key(of), ..Waiting::default() }, Cause::PassedOver);
+        lanes.pass_over(Seq(seq)..Seq(seq + 1), KeyHash::of(of));
     }
 
     fn ready(lanes: &Lanes) -> Vec<u64> {
@@ -308,11 +369,16 @@ mod tests {
     }
 
     /// Hands out the next one.
-    fn take(lanes: &mut Lanes, cursor: u64) -> u64 {
+    fn take(lanes: &mut Lanes) -> u64 {
         let (_, seq) = lanes.ready().next().expect("one is ready");
+        assert_eq!(lanes.key_of_ready(seq), lanes.key_of(seq).or(lanes.back(seq).and_then(|waiting| waiting.key)));
         let waiting = lanes.remove(seq).expect("it waits");
-        waiting.key.into_iter().for_each(|key| lanes.hold(key, Seq(cursor)));
+        waiting.key.into_iter().for_each(|key| lanes.hold(key));
         seq.0
+    }
+
+    fn look(lanes: &mut Lanes, count: u64) {
+        (0..count).for_each(|_| lanes.look());
     }
 
     #[test]
@@ -321,14 +387,14 @@ mod tests {
         passed_over(&mut lanes, 1, "a");
         passed_over(&mut lanes, 2, "a");
         passed_over(&mut lanes, 3, "b");
-        lanes.insert(Seq(4), Waiting::default(), Cause::Back);
+        lanes.insert(Seq(4), Waiting::default());
         assert_eq!(ready(&lanes), [1, 3, 4]);
-        assert_eq!(take(&mut lanes, 5), 1);
+        assert_eq!(take(&mut lanes), 1);
         assert_eq!(ready(&lanes), [3, 4]);
         lanes.let_go(KeyHash::of("a"));
         assert_eq!(ready(&lanes), [3, 4, 2]);
         assert!(lanes.remove(Seq(2)).is_some() && lanes.remove(Seq(2)).is_none());
-        assert_eq!((ready(&lanes), lanes.len(), lanes.passed_over_count()), (vec![3, 4], 2, 1));
+        assert_eq!((ready(&lanes), lanes.len(), lanes.passed_over().len()), (vec![3, 4], 2, 1));
     }
 
     #[test]
@@ -340,14 +406,14 @@ mod tests {
         let mut order = Vec::new();
         assert_eq!(lanes.ready_in_order().collect::<Vec<_>>(), [Seq(0), Seq(3)]);
         for _ in 0..5 {
-            let seq = take(&mut lanes, 5);
+            let seq = take(&mut lanes);
             order.push(seq);
             lanes.let_go(KeyHash::of(if seq < 3 { "a" } else { "b" }));
         }
         assert_eq!(order, [0, 3, 1, 4, 2]);
         passed_over(&mut lanes, 5, "a");
         let back = Waiting { key: key("b"), attempts: Attempt(1), ..Waiting::default() };
-        lanes.insert(Seq(4), back, Cause::Back);
+        lanes.insert(Seq(4), back);
         assert_eq!(ready(&lanes), [4, 5]);
         assert_eq!(lanes.ready_in_order().collect::<Vec<_>>(), [Seq(4), Seq(5)]);
     }
@@ -356,14 +422,14 @@ mod tests {
     fn a_head_that_waits_for_its_retry_keeps_its_lane_and_no_other() {
         let mut lanes = Lanes::default();
         let later = |ms| Some(Timestamp::from_millis(ms));
-        lanes.insert(Seq(1), Waiting { key: key("a"), retry_at: later(10), ..Waiting::default() }, Cause::Back);
+        lanes.insert(Seq(1), Waiting { key: key("a"), retry_at: later(10), ..Waiting::default() });
         passed_over(&mut lanes, 2, "a");
         passed_over(&mut lanes, 3, "b");
-        lanes.insert(Seq(4), Waiting { retry_at: later(20), ..Waiting::default() }, Cause::Back);
+        lanes.insert(Seq(4), Waiting { retry_at: later(20), ..Waiting::default() });
         assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![3], 2));
         assert!(!lanes.wake(Timestamp::from_millis(9)));
         assert!(lanes.wake(Timestamp::from_millis(10)));
-        assert_eq!(ready(&lanes), [1, 3]);
+        assert_eq!((ready(&lanes), lanes.key_of_ready(Seq(1))), (vec![1, 3], key("a")));
         assert!(lanes.wake(Timestamp::from_millis(99)));
         assert_eq!(ready(&lanes), [1, 3, 4]);
         lanes.remove(Seq(1));
@@ -371,28 +437,32 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_is_empty_is_remembered_until_the_cursor_has_passed_its_turn() {
+    fn a_lane_that_is_empty_is_remembered_until_the_queue_has_looked_as_far_as_its_turn() {
         let mut lanes = Lanes::default();
         passed_over(&mut lanes, 0, "a");
-        assert_eq!(take(&mut lanes, 7), 0);
+        assert_eq!(take(&mut lanes), 0);
         lanes.let_go(KeyHash::of("a"));
-        lanes.forget_idle(Seq(7 + LOOK_AHEAD - 1));
-        assert!(lanes.turn_of(KeyHash::of("a")) > Turn::of(Seq(8)));
+        look(&mut lanes, LOOK_AHEAD);
+        assert!(lanes.turn_of(KeyHash::of("a")) > Turn::at(lanes.looks()));
         assert!(!lanes.lanes.is_empty());
-        lanes.forget_idle(Seq(7 + LOOK_AHEAD));
+        look(&mut lanes, 1);
         assert!(lanes.lanes.is_empty());
         assert_eq!(lanes.turn_of(KeyHash::of("a")), Turn::default());
     }
 
     #[test]
-    fn the_more_was_passed_over_the_less_far_ahead_is_looked() {
+    fn the_more_was_passed_over_the_less_far_ahead_is_looked_and_neighbours_count_once() {
         let mut lanes = Lanes::default();
-        for seq in 0..LOOK_AHEAD + 5 {
-            passed_over(&mut lanes, seq, "a");
+        lanes.pass_over(Seq(0)..Seq(1 << 20), KeyHash::of("a"));
+        assert_eq!((lanes.looks(), lanes.passed_over().len()), (1, 1 << 20));
+        take(&mut lanes);
+        assert!(lanes.turn_of(KeyHash::of("a")) > Turn::at(lanes.looks() + LOOK_AHEAD - 1));
+        for n in 0..LOOK_AHEAD {
+            passed_over(&mut lanes, (2 << 20) + 2 * n, "b");
         }
-        let end = LOOK_AHEAD + 5;
-        take(&mut lanes, end);
-        assert_eq!(lanes.turn_of(KeyHash::of("a")).at, Seq(end));
+        assert_eq!(lanes.looks(), 1 + LOOK_AHEAD);
+        take(&mut lanes);
+        assert!(lanes.turn_of(KeyHash::of("b")) < Turn::at(lanes.looks() + 1));
     }
 
     #[test]
@@ -401,10 +471,10 @@ mod tests {
         for (seq, of) in [(0, "a"), (1, "a"), (2, "b")] {
             passed_over(&mut lanes, seq, of);
         }
-        assert_eq!((take(&mut lanes, 3), take(&mut lanes, 3)), (0, 2));
+        assert_eq!((take(&mut lanes), take(&mut lanes)), (0, 2));
         lanes.let_go(KeyHash::of("a"));
         let back = Waiting { key: key("b"), attempts: Attempt(1), ..Waiting::default() };
-        lanes.insert(Seq(2), back, Cause::Back);
+        lanes.insert(Seq(2), back);
         lanes.let_go(KeyHash::of("b"));
         assert_eq!(ready(&lanes), [2, 1], "lane a had its turn before lane b, and yet");
     }
@@ -413,12 +483,30 @@ mod tests {
     fn what_is_deleted_behind_the_head_of_a_lane_leaves_the_head_as_it_is() {
         let mut lanes = Lanes::default();
         let retry_at = Some(Timestamp::from_millis(10));
-        lanes.insert(Seq(1), Waiting { key: key("a"), retry_at, ..Waiting::default() }, Cause::Back);
-        passed_over(&mut lanes, 2, "a");
+        lanes.insert(Seq(1), Waiting { key: key("a"), retry_at, ..Waiting::default() });
+        lanes.pass_over(Seq(2)..Seq(5), KeyHash::of("a"));
+        passed_over(&mut lanes, 5, "b");
         assert!(lanes.wake(Timestamp::from_millis(10)));
-        assert!(lanes.remove(Seq(2)).is_some());
-        assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![1], 0));
+        assert_eq!(lanes.remove(Seq(3)).map(|waiting| waiting.key), Some(key("a")), "though it is no head");
+        assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![1, 5], 0));
         assert!(lanes.remove(Seq(1)).is_some());
-        assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![], 0));
+        assert_eq!((ready(&lanes), lanes.retrying().count()), (vec![2, 5], 0));
+        assert_eq!(lanes.seqs().collect::<Vec<_>>(), [Seq(2), Seq(4), Seq(5)]);
+    }
+
+    #[test]
+    fn what_stands_before_a_place_leaves_with_all_that_is_counted_of_it() {
+        let mut lanes = Lanes::default();
+        lanes.insert(Seq(1), Waiting { key: key("a"), leases: LeaseNumber(1), ..Waiting::default() });
+        lanes.pass_over(Seq(2)..Seq(9), KeyHash::of("a"));
+        lanes.pass_over(Seq(10)..Seq(12), KeyHash::of("b"));
+        lanes.insert(Seq(9), Waiting::default());
+        lanes.remove_before(Seq(8));
+        assert_eq!(lanes.seqs().collect::<Vec<_>>(), [Seq(8), Seq(9), Seq(10), Seq(11)]);
+        assert_eq!((ready(&lanes), lanes.len(), lanes.stretches), (vec![8, 9, 10], 4, 2));
+        assert_eq!(lanes.from(Seq(10)).count(), 2);
+        lanes.remove_before(Seq(99));
+        assert_eq!((lanes.len(), lanes.stretches, lanes.passed_over_bytes()), (0, 0, 0));
+        assert!(ready(&lanes).is_empty());
     }
 }

@@ -10,10 +10,12 @@
 
 mod apply;
 mod dedup;
+mod lane;
 mod lanes;
 mod queue;
 mod saved;
 mod segments;
+mod seq_set;
 mod sizes;
 #[cfg(test)]
 mod tests;
@@ -27,10 +29,12 @@ use std::{
 pub(in crate::engine) use self::{
     apply::Inconsistent,
     dedup::{DedupWindow, Seen},
-    lanes::{Turn, Waiting},
+    lane::Turn,
+    lanes::{LOOK_AHEAD, Waiting},
     queue::{Dead, Held, Queue, QueueContent},
     saved::{Piece, Plan, Source},
     segments::Segments,
+    seq_set::SeqSet,
     topic::{Content, Topic, Wanted},
 };
 use crate::{
@@ -61,8 +65,8 @@ pub(in crate::engine) struct State {
     pub(in crate::engine) retries: BTreeSet<(Timestamp, QueueId, Seq)>,
     /// Dead letters of all queues.
     pub(in crate::engine) dead_count: usize,
-    /// Messages of all queues that were looked at and never handed out.
-    pub(in crate::engine) passed_over_count: usize,
+    /// About what that takes in memory that queues have passed over, in bytes.
+    pub(in crate::engine) passed_over_bytes: usize,
     pub(in crate::engine) dedup: DedupWindow,
     import: Option<Import>,
     /// Files that are being taken over, each with how many of its lines have been read.
@@ -151,6 +155,11 @@ impl State {
             }
         }
         stirred
+    }
+
+    /// Whether there are any.
+    pub(in crate::engine) fn has_stirred(&self) -> bool {
+        !self.stirred.is_empty()
     }
 
     /// Counts from here on what happens.

@@ -3,10 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::Hash,
+    ops::Range,
     sync::Arc,
 };
 
-use super::lanes::{Cause, Lanes, Waiting};
+use super::{
+    lanes::{Lanes, Waiting},
+    seq_set::SeqSet,
+};
 use crate::{
     engine::{
         Counters,
@@ -82,7 +86,10 @@ pub(in crate::engine) struct Dead {
 pub(in crate::engine) struct QueueContent {
     pub(in crate::engine) policy: Arc<QueuePolicy>,
     pub(in crate::engine) is_paused: bool,
+    /// What came back, and what has no key.
     pub(in crate::engine) waiting: BTreeMap<Seq, Waiting>,
+    /// What was passed over, by key.
+    pub(in crate::engine) passed_over: BTreeMap<KeyHash, SeqSet>,
     pub(in crate::engine) held: BTreeMap<Seq, Held>,
     pub(in crate::engine) dead: BTreeMap<Seq, Dead>,
     pub(in crate::engine) gone: BTreeSet<Seq>,
@@ -118,33 +125,44 @@ impl Queue {
         }
     }
 
-    /// A queue that begins where the slowest of others is, at `slowest`, and wants `before` of what comes before that.
-    pub(super) fn beside(
+    /// A queue that begins where the slowest of `others` is, at `slowest`, and wants what they have not delivered from
+    /// before that.
+    pub(super) fn beside<'a>(
         mut self,
         slowest: Seq,
-        before: impl Iterator<Item = (Seq, Option<KeyHash>)>,
+        others: impl Iterator<Item = &'a Self>,
         gone: impl Iterator<Item = Seq>,
     ) -> Self {
         let start = self.cursor;
         self.cursor = start.max(slowest);
-        for (seq, key) in before.filter(|(seq, _)| *seq >= start) {
-            self.lanes.insert(seq, Waiting { key, ..Waiting::default() }, Cause::Back);
+        for other in others {
+            let back = other.lanes.all_back().range(..slowest).map(|(seq, waiting)| (*seq, waiting.key));
+            let held = other.held.range(..slowest).map(|(seq, held)| (*seq, held.key));
+            for (seq, key) in back.chain(held).filter(|(seq, _)| *seq >= start) {
+                match key {
+                    Some(key) => self.lanes.pass_over_all(&[seq].into_iter().collect(), key),
+                    None => self.lanes.insert(seq, Waiting::default()),
+                }
+            }
+            for (key, places) in other.lanes.passed_over_by_key() {
+                let mut places = places.clone();
+                places.remove_before(start);
+                places.remove_from(slowest);
+                self.lanes.pass_over_all(&places, key);
+            }
         }
         self.gone = gone.filter(|seq| *seq >= self.cursor).collect();
         self
     }
 
-    /// What can be delivered from before `end`, which is not behind its cursor, each with its key.
-    pub(super) fn undelivered_before(&self, end: Seq) -> impl Iterator<Item = (Seq, Option<KeyHash>)> + '_ {
-        let waiting = self.lanes.before(end).map(|(seq, waiting)| (seq, waiting.key));
-        waiting.chain(self.held.range(..end).map(|(seq, held)| (*seq, held.key)))
-    }
-
-    /// What it wants before `end`, which is not behind its cursor.
-    pub(super) fn wanted_before(&self, end: Seq) -> impl Iterator<Item = Seq> + '_ {
-        let waiting = self.lanes.before(end).map(|(seq, _)| seq);
-        let held = self.held.range(..end).map(|(seq, _)| *seq);
-        waiting.chain(held).chain(self.dead.range(..end).map(|(seq, _)| *seq))
+    /// Adds what it wants before `end`, which is not behind its cursor, to `wanted`.
+    pub(super) fn add_wanted_before(&self, end: Seq, wanted: &mut SeqSet) {
+        let one_by_one = self.lanes.all_back().range(..end).map(|(seq, _)| *seq);
+        let one_by_one = one_by_one.chain(self.held.range(..end).map(|(seq, _)| *seq));
+        one_by_one.chain(self.dead.range(..end).map(|(seq, _)| *seq)).for_each(|seq| wanted.insert(seq));
+        let mut passed_over = self.lanes.passed_over().clone();
+        passed_over.remove_from(end);
+        wanted.insert_set(&passed_over);
     }
 
     /// The first message that was never looked at.
@@ -182,7 +200,8 @@ impl Queue {
         QueueContent {
             policy: Arc::clone(&self.policy),
             is_paused: self.is_paused,
-            waiting: self.lanes.iter().map(|(seq, waiting)| (seq, *waiting)).collect(),
+            waiting: self.lanes.all_back().clone(),
+            passed_over: self.lanes.passed_over_by_key().map(|(key, places)| (key, places.clone())).collect(),
             held: self.held.clone(),
             dead: self.dead.clone(),
             gone: self.gone.clone(),
@@ -191,14 +210,10 @@ impl Queue {
 
     /// A queue as a checkpoint left it.
     pub(super) fn restored(mut self, content: QueueContent) -> Self {
-        let QueueContent { policy, is_paused, waiting, held, dead, gone } = content;
-        for (seq, waiting) in waiting {
-            let was_out = waiting.attempts > Attempt(0) || waiting.retry_at.is_some() || waiting.key.is_none();
-            self.lanes.insert(seq, waiting, if was_out { Cause::Back } else { Cause::PassedOver });
-        }
-        for key in held.values().filter_map(|held| held.key) {
-            self.lanes.hold(key, self.cursor);
-        }
+        let QueueContent { policy, is_paused, waiting, passed_over, held, dead, gone } = content;
+        waiting.into_iter().for_each(|(seq, waiting)| self.lanes.insert(seq, waiting));
+        passed_over.iter().for_each(|(key, places)| self.lanes.pass_over_all(places, *key));
+        held.values().filter_map(|held| held.key).for_each(|key| self.lanes.hold(key));
         Self { policy, is_paused, held, dead, gone, ..self }
     }
 
@@ -265,24 +280,44 @@ impl Queue {
         }
     }
 
-    /// A message behind the cursor waits from now on, because others of its key come first.
-    pub(super) fn pass_over(&mut self, seq: Seq, key: Option<KeyHash>) {
-        if seq >= self.cursor {
-            self.look_at(seq);
-            self.lanes.insert(seq, Waiting { key, ..Waiting::default() }, Cause::PassedOver);
+    /// Messages behind the cursor wait from now on, because others of their key come first.
+    pub(super) fn pass_over(&mut self, range: Range<Seq>, key: Option<KeyHash>) {
+        let range = range.start.max(self.cursor)..range.end;
+        if range.is_empty() {
+            return;
+        }
+        self.pass_by(range.start);
+        match key {
+            Some(key) => {
+                let mut begin = range.start;
+                for gone in self.gone.range(range.clone()) {
+                    self.lanes.pass_over(begin..*gone, key);
+                    begin = gone.next();
+                }
+                self.lanes.pass_over(begin..range.end, key);
+                self.cursor = range.end;
+                self.gone = self.gone.split_off(&self.cursor);
+            }
+            None => self.pass_by(range.end),
         }
     }
 
     /// Moves the cursor behind `seq`.
     fn look_at(&mut self, seq: Seq) {
-        for passed in (self.cursor.0..seq.0).map(Seq) {
-            if !self.gone.remove(&passed) {
-                self.lanes.insert(passed, Waiting::default(), Cause::Back);
-            }
-        }
+        self.pass_by(seq);
         self.gone.remove(&seq);
         self.cursor = seq.next();
-        self.lanes.forget_idle(self.cursor);
+        self.lanes.look();
+    }
+
+    /// Moves the cursor to `end`; what it comes by waits from now on.
+    fn pass_by(&mut self, end: Seq) {
+        for passed in (self.cursor.0..end.0).map(Seq) {
+            if !self.gone.remove(&passed) {
+                self.lanes.insert(passed, Waiting::default());
+            }
+        }
+        self.cursor = end;
     }
 
     /// A consumer holds the message from now on. Answers the lease that it was under, if it was.
@@ -290,7 +325,7 @@ impl Queue {
         let LeaseItem { seq, attempt, lease, key } = *item;
         let Taken { held, first_failed, .. } = self.take(seq);
         self.held.insert(seq, Held { attempt, lease, deadline, key, first_failed });
-        key.into_iter().for_each(|key| self.lanes.hold(key, self.cursor));
+        key.into_iter().for_each(|key| self.lanes.hold(key));
         held
     }
 
@@ -303,7 +338,7 @@ impl Queue {
     /// The consumer lost its hold: the message waits in its place. Answers the lease that it was under.
     pub(super) fn give_back(&mut self, seq: Seq, change: impl FnOnce(Held) -> Waiting) -> Option<Held> {
         let held = self.held.remove(&seq)?;
-        self.lanes.insert(seq, change(held), Cause::Back);
+        self.lanes.insert(seq, change(held));
         self.let_go(held.key);
         Some(held)
     }
@@ -322,11 +357,11 @@ impl Queue {
     /// was one.
     pub(super) fn revive(&mut self, seq: Seq, retry_at: Option<Timestamp>) -> bool {
         let Some(Dead { key, leases, .. }) = self.dead.remove(&seq) else { return false };
-        self.lanes.insert(seq, Waiting { key, leases, retry_at, ..Waiting::default() }, Cause::Back);
+        self.lanes.insert(seq, Waiting { key, leases, retry_at, ..Waiting::default() });
         true
     }
 
-    /// Lets go of everything of some kinds before `end`. Answers what stood before the cursor, and the leases that ended.
+    /// Lets go of everything of some kinds before `end`. Answers which were held or dead, and the leases that ended.
     pub(super) fn purge(&mut self, scope: PurgeScope, end: Seq) -> (Vec<Seq>, Vec<(Seq, Held)>) {
         let (mut left, mut ended) = (Vec::new(), Vec::new());
         if scope.leased {
@@ -345,31 +380,22 @@ impl Queue {
             left.extend(dead);
         }
         if scope.ready {
-            let waiting: Vec<Seq> = self.lanes.before(end).map(|(seq, _)| seq).collect();
-            for seq in &waiting {
-                self.lanes.remove(*seq);
-            }
-            left.extend(waiting);
+            self.lanes.remove_before(end);
             self.cursor = self.cursor.max(end);
             self.gone = self.gone.split_off(&self.cursor);
-            self.lanes.forget_idle(self.cursor);
         }
         (left, ended)
     }
 
     /// No message of the key is held any more. Answers whether another one of it is ready now.
     fn let_go(&mut self, key: Option<KeyHash>) -> bool {
-        let frees = key.is_some_and(|key| self.lanes.let_go(key));
-        self.lanes.forget_idle(self.cursor);
-        frees
+        key.is_some_and(|key| self.lanes.let_go(key))
     }
 
     /// What decides about its future, for comparing two states.
     pub(super) fn fingerprint(&self) -> impl Hash {
-        let waiting: Vec<_> = self.lanes.iter().map(|(seq, waiting)| (seq, *waiting)).collect();
-        let dead: Vec<_> = self.dead.clone().into_iter().collect();
-        let policy = (*self.policy).clone();
-        (self.cursor, self.is_paused, waiting, self.held.clone(), dead, self.gone.clone(), policy)
+        let QueueContent { policy, is_paused, waiting, passed_over, held, dead, gone } = self.content();
+        (self.cursor, is_paused, (waiting, passed_over), held, dead, gone, (*policy).clone())
     }
 }
 
@@ -377,19 +403,41 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn queue() -> Queue {
+        Queue::new(Name::parse("t").expect("valid"), TopicId(0), None, Seq(0))
+    }
+
+    fn places(queue: &Queue) -> (Vec<u64>, Vec<u64>) {
+        let numbers = |seqs: Vec<Seq>| seqs.into_iter().map(|seq| seq.0).collect();
+        let passed_over = numbers(queue.lanes().passed_over().iter().collect());
+        (passed_over, numbers(queue.lanes().all_back().keys().copied().collect()))
+    }
+
     #[test]
-    fn after_a_restart_what_was_never_handed_out_is_told_from_what_came_back() {
-        let key = |text: &str| Some(KeyHash::of(text));
-        let (attempts, retry_at) = (Attempt(1), Some(Timestamp::from_millis(9)));
-        let waiting = [
-            Waiting { key: key("passed over"), ..Waiting::default() },
-            Waiting { key: key("failed"), attempts, ..Waiting::default() },
-            Waiting { key: key("failed as well"), attempts, ..Waiting::default() },
-            Waiting { key: key("back from the dead, later"), retry_at, ..Waiting::default() },
-            Waiting::default(),
-        ];
-        let content = QueueContent { waiting: (0..).map(Seq).zip(waiting).collect(), ..QueueContent::default() };
-        let queue = Queue::new(Name::parse("t").expect("valid"), TopicId(0), None, Seq(9)).restored(content);
-        assert_eq!((queue.lanes().len(), queue.lanes().passed_over_count()), (5, 1));
+    fn what_is_gone_is_not_passed_over_and_what_was_left_out_waits_without_a_key() {
+        let (mut queue, key) = (queue(), KeyHash::of("k"));
+        [1, 5, 7, 9, 12].into_iter().for_each(|gone| queue.skip(Seq(gone)));
+        queue.pass_over(Seq(3)..Seq(10), Some(key));
+        assert_eq!(places(&queue), (vec![3, 4, 6, 8], vec![0, 2]));
+        assert_eq!((queue.cursor(), queue.gone().clone()), (Seq(10), [Seq(12)].into()));
+        queue.pass_over(Seq(2)..Seq(10), Some(key));
+        queue.pass_over(Seq(9)..Seq(12), Some(key));
+        queue.pass_over(Seq(12)..Seq(14), None);
+        assert_eq!(places(&queue), (vec![3, 4, 6, 8, 10, 11], vec![0, 2, 13]));
+        assert_eq!((queue.cursor(), queue.gone().len()), (Seq(14), 0));
+    }
+
+    #[test]
+    fn a_queue_beside_others_wants_what_they_have_not_delivered_each_under_its_key() {
+        let (mut other, key) = (queue(), KeyHash::of("k"));
+        other.pass_over(Seq(1)..Seq(50), Some(key));
+        let lease = |seq| LeaseItem { seq: Seq(seq), attempt: Attempt(1), lease: LeaseNumber(1), key: Some(key) };
+        other.lease(&lease(1), Timestamp::EPOCH);
+        let new = Queue::new(other.name.clone(), TopicId(0), None, Seq(0));
+        let beside = new.beside(Seq(40), [&other].into_iter(), std::iter::empty());
+        assert_eq!(places(&beside), ((1..40).collect(), vec![0]));
+        assert_eq!(beside.lanes().count_of(key), 39);
+        let late = Queue::new(other.name.clone(), TopicId(0), None, Seq(30));
+        assert_eq!(places(&late.beside(Seq(40), [&other].into_iter(), std::iter::empty())), ((30..40).collect(), vec![]));
     }
 }

@@ -247,12 +247,15 @@ impl State {
             Some(_) => self.claim_name(name.clone(), Meaning::Subscription(id))?,
         }
         let content = entry.content;
+        if content.passed_over.values().any(|places| places.last() >= Some(entry.cursor)) {
+            return Err(Inconsistent("a message that was passed over and never looked at"));
+        }
         self.deadlines.extend(content.held.iter().map(|(seq, held)| (held.deadline, id, *seq)));
         let retries = content.waiting.iter().filter_map(|(seq, waiting)| Some((waiting.retry_at?, id, *seq)));
         self.retries.extend(retries);
         let queue = Queue::new(name, entry.topic, entry.service, entry.cursor).restored(content);
         self.dead_count += queue.dead().len();
-        self.passed_over_count += queue.lanes().passed_over_count();
+        self.passed_over_bytes += queue.lanes().passed_over_bytes();
         self.queues.push(Some(queue));
         self.queue_count += 1;
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     engine::checkpoint::{Block, Kind, Origin, Place, SegmentEntry, SegmentId},
-    model::{Seq, Timestamp, TopicId},
+    model::{KeyHash, Seq, Timestamp, TopicId},
 };
 
 /// What the last checkpoints have written. Not part of what replaying restores.
@@ -36,13 +36,14 @@ struct Entry {
     count: u32,
     wanted: u32,
     expires_by: Option<Timestamp>,
+    key: Option<KeyHash>,
     origin: Origin,
 }
 
 impl Entry {
     fn block(&self, first: Place) -> Block {
-        let Self { last, segment, offset, bytes, count, wanted: _, expires_by, origin } = *self;
-        Block { first, last, count, segment, offset, bytes, expires_by, origin }
+        let Self { last, segment, offset, bytes, count, wanted: _, expires_by, key, origin } = *self;
+        Block { first, last, count, segment, offset, bytes, expires_by, key, origin }
     }
 
     /// Its share of the block's bytes that is wanted.
@@ -68,12 +69,12 @@ impl Segments {
     pub(super) fn add(&mut self, segment: SegmentEntry, blocks: impl IntoIterator<Item = (Block, u32)>) {
         let mut added = Segment { bytes: segment.bytes, wanted_bytes: 0, blocks: Vec::new() };
         for (block, wanted) in blocks {
-            let Block { first, last, count, segment, offset, bytes, expires_by, origin } = block;
+            let Block { first, last, count, segment, offset, bytes, expires_by, key, origin } = block;
             if self.find(first).is_some() || self.find(first.at(last)).is_some() {
                 continue;
             }
             let wanted = wanted.min(count);
-            let entry = Entry { last, segment, offset, bytes, count, wanted, expires_by, origin };
+            let entry = Entry { last, segment, offset, bytes, count, wanted, expires_by, key, origin };
             added.wanted_bytes += entry.wanted_bytes();
             added.blocks.push(first);
             self.blocks.insert(first, entry);
@@ -207,7 +208,7 @@ mod tests {
         let count = u32::try_from(last - first + 1).expect("few");
         let (first, last) = (place(0, first), Seq(last));
         let (segment, bytes, origin) = (SegmentId(segment), 10 * count, Origin::UNKNOWN);
-        Block { first, last, count, segment, offset: 0, bytes, expires_by: None, origin }
+        Block { first, last, count, segment, offset: 0, bytes, expires_by: None, key: None, origin }
     }
 
     fn entry(id: u32, bytes: u64) -> SegmentEntry {

@@ -3,7 +3,7 @@
 //! Of what stands in a segment only the size of its block is known, so each message of one counts as an equal share.
 //! Nothing of this is part of what replaying restores: it is measured when a state is restored, and kept up from there.
 
-use super::{Content, Queue, State, Whereabouts};
+use super::{Content, Queue, SeqSet, State, Whereabouts};
 use crate::{
     engine::checkpoint::{Block, Kind, Place},
     model::{QueueId, Seq, TopicId},
@@ -49,13 +49,25 @@ impl State {
         seqs.iter().map(|seq| self.size_of(Place { topic, kind: Kind::Visible, seq: *seq })).sum()
     }
 
+    /// The same of many, block by block.
+    fn bytes_of(&self, id: TopicId, places: &SeqSet) -> u64 {
+        let (Some(topic), Some(first), Some(last)) = (self.topic(id), places.first(), places.last()) else { return 0 };
+        let place = |seq| Place { topic: id, kind: Kind::Visible, seq };
+        let recent = topic.log.iter().filter(|(seq, _)| places.contains(*seq)).map(|(seq, _)| self.size_of(place(seq)));
+        let blocks = self.segments.blocks_from(place(first)).take_while(|block| block.first.seq <= last);
+        let saved = blocks.map(|block| share(&block, 0, places.count(block.first.seq..block.last.next())));
+        recent.sum::<u64>() + saved.sum::<u64>()
+    }
+
     /// Measures anew how many bytes a queue has.
     pub(super) fn measure(&mut self, id: QueueId) {
         let Some(queue) = self.queue(id) else { return };
         let place = |seq: Seq| Place { topic: queue.topic, kind: Kind::Visible, seq };
-        let one_by_one = queue.undelivered_before(queue.cursor()).map(|(seq, _)| self.size_of(place(seq)));
+        let one_by_one = queue.lanes().all_back().keys().chain(queue.all_held().keys());
+        let one_by_one = one_by_one.map(|seq| self.size_of(place(*seq)));
+        let passed_over = self.bytes_of(queue.topic, queue.lanes().passed_over());
         let gone: u64 = queue.gone().iter().map(|seq| self.size_of(place(*seq))).sum();
-        let bytes = one_by_one.sum::<u64>() + self.bytes_from(queue.topic, queue.cursor());
+        let bytes = one_by_one.sum::<u64>() + passed_over + self.bytes_from(queue.topic, queue.cursor());
         self.change_bytes(id, |queue| queue.bytes = bytes.saturating_sub(gone));
     }
 
@@ -76,7 +88,7 @@ mod tests {
         let first = Place { topic: TopicId(0), kind: Kind::Visible, seq: Seq(5) };
         let (segment, last) = (SegmentId(1), Seq(11));
         let (offset, expires_by, origin) = (0, None, Origin::UNKNOWN);
-        let block = Block { first, last, count: 7, segment, offset, bytes: 100, expires_by, origin };
+        let block = Block { first, last, count: 7, segment, offset, bytes: 100, expires_by, key: None, origin };
         let shares: Vec<u64> = (0..7).map(|index| share(&block, index, index + 1)).collect();
         assert_eq!((shares.iter().sum::<u64>(), share(&block, 0, 7)), (100, 100));
         assert!(shares.iter().all(|share| (14..=15).contains(share)), "{shares:?}");

@@ -77,8 +77,8 @@ fn tell(state: &mut State, record: Record) {
     }
     let queues = || state.queues.iter().flatten();
     let dead: usize = queues().map(|queue| queue.dead().len()).sum();
-    let passed_over: usize = queues().map(|queue| queue.lanes().passed_over_count()).sum();
-    let counted = (state.recent_bytes, state.dead_count, state.passed_over_count, state.topic_count);
+    let passed_over: usize = queues().map(|queue| queue.lanes().passed_over_bytes()).sum();
+    let counted = (state.recent_bytes, state.dead_count, state.passed_over_bytes, state.topic_count);
     assert_eq!(counted, (recent_bytes, dead, passed_over, state.topics.iter().flatten().count()), "after {what}");
     assert_eq!(state.queue_count, queues().count(), "after {what}");
     let deadlines: usize = queues().map(|queue| queue.all_held().len()).sum();
@@ -89,7 +89,7 @@ fn tell(state: &mut State, record: Record) {
 fn what_is_counted_along_is_what_there_is() {
     let mut state = begun();
     let key = Some(KeyHash::of("key"));
-    let items = vec![PassedItem { seq: Seq(0), key }, PassedItem { seq: Seq(1), key }];
+    let items = vec![PassedItem { first: Seq(0), count: 2, key }];
     let later = (0..3).map(delayed);
     let matured = Record::Matured { topic: TOPIC, first: Seq(10), delayed: vec![Seq(0)] };
     let cancelled = Record::DelayedCancelled { topic: TOPIC, seqs: vec![Seq(1)] };
@@ -117,7 +117,7 @@ fn a_queue_or_topic_that_is_deleted_takes_all_counts_with_it() {
     for record in [Record::QueueDeleted { queue: OTHER }, Record::TopicDeleted { topic: TOPIC }] {
         let mut state = begun();
         let key = Some(KeyHash::of("key"));
-        tell(&mut state, Record::PassedOver { queue: OTHER, items: vec![PassedItem { seq: Seq(0), key }] });
+        tell(&mut state, Record::PassedOver { queue: OTHER, items: vec![PassedItem { first: Seq(0), count: 1, key }] });
         tell(&mut state, leased(OTHER, 1, None));
         tell(&mut state, buried(OTHER, DeadCause::Rejected, 1));
         for queue in [OWN, OTHER] {
@@ -128,7 +128,7 @@ fn a_queue_or_topic_that_is_deleted_takes_all_counts_with_it() {
         }
         let of_the_other = matches!(record, Record::QueueDeleted { .. });
         tell(&mut state, record);
-        assert_eq!((state.dead_count, state.passed_over_count), (0, 0));
+        assert_eq!((state.dead_count, state.passed_over_bytes), (0, 0));
         let retries: Vec<QueueId> = state.retries.iter().map(|(_, queue, _)| *queue).collect();
         assert_eq!(retries, if of_the_other { vec![OWN] } else { vec![] });
         let names = state.topic(TOPIC).map(|topic| topic.queue_names.to_vec());
@@ -144,7 +144,7 @@ fn places_behind_the_end_of_a_topic_are_refused_and_its_end_is_not() {
     let begins = |start| Record::QueueCreated { queue: QueueId(2), topic: TOPIC, service: None, start: Seq(start) };
     let trimmed = |end| Record::TopicTrimmed { topic: TOPIC, end: Seq(end) };
     let passed_over =
-        |seq| Record::PassedOver { queue: OWN, items: vec![PassedItem { seq: Seq(seq), key: Some(KeyHash::of("k")) }] };
+        |seq| Record::PassedOver { queue: OWN, items: vec![PassedItem { first: Seq(0), count: u32::try_from(seq).expect("few") + 1, key: Some(KeyHash::of("k")) }] };
     let ends: [(&dyn Fn(u64) -> Record, u64); 6] = [
         (&purged, 10),
         (&begins, 10),
@@ -215,7 +215,7 @@ fn records_of_earlier_versions_mean_what_they_meant() {
     // A lease that ended: the delivery counts, and the message is ready at once.
     tell(&mut state, leased(OWN, 0, None));
     tell(&mut state, Record::Released { queue: OWN, seqs: vec![Seq(0)] });
-    let waiting = state.queue(OWN).expect("there").lanes().get(Seq(0)).copied().expect("it is back");
+    let waiting = state.queue(OWN).expect("there").lanes().back(Seq(0)).copied().expect("it is back");
     assert_eq!((waiting.attempts, waiting.leases, waiting.retry_at), (Attempt(1), LeaseNumber(1), None));
     // An import that is seen when it has ended.
     let imported = Record::Imported { topic: TOPIC, message: sealed("old", Due::Now) };

@@ -26,20 +26,31 @@ struct Fixture<'a> {
     held_in_journal: &'a str,
     /// The ids of the messages with the dedup ids `invoice-17` and `invoice-18`.
     invoices: [&'a str; 2],
+    /// Whether messages wait on `keyed` for others of their ordering key.
+    has_keys: bool,
 }
 
-const FIXTURES: [Fixture<'static>; 2] = [
+const FIXTURES: [Fixture<'static>; 3] = [
     Fixture {
         folder: "format-1",
         held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAAFDGNw5EwFcFUvQTFh1jgCk",
         held_in_journal: "AQAAAAMAAAAAAAAAAQAAAAciug1zjI8YZzzWl60YjpI",
         invoices: ["01a20a3a-c6ff-75f2-a08c-812d1e87baf4", "01a20a3a-c70c-77fe-bf6c-456500d9baf4"],
+        has_keys: false,
     },
     Fixture {
         folder: "format-2",
         held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAANi_HK6hsF5jlw1WfS-cfbc",
         held_in_journal: "AQAAAAMAAAAAAAAAAQAAAP2RfUdNGJk1ua62qV_X5tE",
         invoices: ["01a210b0-2be7-707a-b908-07bccdd8cc68", "01a210b0-2bee-7747-9afe-497937866316"],
+        has_keys: false,
+    },
+    Fixture {
+        folder: "format-3",
+        held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAADmKJfjtzJSoGcLYdMaFsfk",
+        held_in_journal: "AQAAAAMAAAAAAAAAAQAAAO8OiOkJiv5Em4sLGJToVRk",
+        invoices: ["01a3185c-5000-774b-b12e-238b8d500112", "01a3185d-3a60-715d-8f5b-c29d47da7e4d"],
+        has_keys: true,
     },
 ];
 
@@ -156,6 +167,26 @@ fn invoice(number: u32) -> Draft {
     Draft { dedup_id: Some(format!("invoice-{number}")), ..draft(&format!("invoice {number}")) }
 }
 
+/// Publishes texts whose first letter is their ordering key on `keyed`; answers which can be held for an hour then.
+async fn keyed(bench: &Bench, new: &[&str]) -> Vec<String> {
+    for text in new {
+        let properties = Properties { ordering_key: Some(text[..1].to_owned()), ..Properties::default() };
+        bench.publish_one("keyed", Draft { properties, ..draft(text) }).await.expect("stored");
+    }
+    texts(&bench.receive("keyed", 9, Duration::ZERO, AckMode::Lease(HOUR)).await)
+}
+
+/// The leases of `keyed` are over: each message comes when the one of its key before it is acked.
+async fn check_keys(bench: &Bench, folder: &str) {
+    for expected in [&["a1", "b1", "c1"] as &[&str], &["a2"], &["a3"], &[]] {
+        let next = bench.receive("keyed", 9, Duration::ZERO, AckMode::Lease(HOUR)).await;
+        assert_eq!(texts(&next), expected, "{folder}");
+        for delivery in &next {
+            assert_eq!(bench.ack("keyed", super::ack_id(delivery)).await, Settled::Done, "{folder}");
+        }
+    }
+}
+
 /// Makes a data directory; answers it with what is only known now: two ack ids and two message ids.
 async fn make() -> (Bench, [String; 4]) {
     let mut bench = bench(BEGUN_AT_MS, |dir| fs::write(dir.join("legacy.jsonl"), LEGACY));
@@ -189,6 +220,7 @@ async fn make() -> (Bench, [String; 4]) {
     }
     let first = bench.publish_one("invoice", invoice(17)).await.expect("stored").messages[0].id;
     assert_eq!(bench.pop("invoice", 1).await, ["invoice 17"]);
+    assert_eq!(keyed(&bench, &["a1", "b1", "a2"]).await, ["a1", "b1"]);
     bench.advance(MINUTE);
     until_next_checkpoint(&bench).await;
 
@@ -202,6 +234,7 @@ async fn make() -> (Bench, [String; 4]) {
     bench.publish("order", &["order 9", "order 10"]).await;
     bench.publish("billing", &["for billing, behind the checkpoint"]).await;
     bench.publish("late", &["", "behind the checkpoint"]).await;
+    assert_eq!(keyed(&bench, &["a3", "c1"]).await, ["c1"]);
     let second = bench.publish_one("invoice", invoice(18)).await.expect("stored").messages[0].id;
     bench.engine.take().expect("open").close().await;
     (bench, [held_in_checkpoint, held_in_journal, first.to_string(), second.to_string()])
@@ -244,7 +277,13 @@ async fn check(bench: &mut Bench, fixture: &Fixture<'_>) {
         assert_eq!(bench.pop("timer", 9).await, [text], "{folder}");
         passed = after;
     }
+    if fixture.has_keys {
+        assert!(bench.receive("keyed", 9, Duration::ZERO, AckMode::Lease(HOUR)).await.is_empty(), "{folder}");
+    }
     bench.advance(HOUR);
+    if fixture.has_keys {
+        check_keys(bench, folder).await;
+    }
     let back = lease(bench, "order.billing", MINUTE).await;
     assert_eq!(
         (texts(std::slice::from_ref(&back)), back.attempt),
@@ -323,6 +362,7 @@ async fn what_todays_code_writes_is_fit_for_a_fixture() {
         held_in_checkpoint: &held_in_checkpoint,
         held_in_journal: &held_in_journal,
         invoices: [&first, &second],
+        has_keys: true,
     };
     if wanted.is_some() {
         println!("{fixture:#?}");

@@ -69,7 +69,7 @@ fn a_record() -> impl Strategy<Value = Record> {
     let attempt = || any::<u32>().prop_map(Attempt);
     let lease = (seq(), attempt(), any::<u32>().prop_map(LeaseNumber), key())
         .prop_map(|(seq, attempt, lease, key)| LeaseItem { seq, attempt, lease, key });
-    let passed = (seq(), key()).prop_map(|(seq, key)| PassedItem { seq, key });
+    let passed = (seq(), any::<u32>(), key()).prop_map(|(first, count, key)| PassedItem { first, count, key });
     let retry_at = proptest::option::of((1..9_999_999_u64).prop_map(Timestamp::from_millis));
     let returned =
         (seq(), attempt(), retry_at).prop_map(|(seq, attempts, retry_at)| ReturnItem { seq, attempts, retry_at });

@@ -6,8 +6,9 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeSet, BinaryHeap, HashMap, VecDeque},
     iter::Peekable,
+    ops::Range,
 };
 
 use crate::{
@@ -17,6 +18,22 @@ use crate::{
     },
     model::{KeyHash, Seq},
 };
+
+/// What a stretch of neighbours that is passed over takes in memory at most beside its places, in bytes.
+const STRETCH_BYTES: usize = 64;
+
+/// What it takes with them: at most two bytes for each, and no more than bitmaps of them.
+fn stretch_bytes(count: u32) -> usize {
+    const BITMAP_PLACES: u32 = 1 << 16;
+    const BITMAP_BYTES: usize = 8 << 10;
+    let places = count as usize;
+    STRETCH_BYTES + (2 * places).min(BITMAP_BYTES * (1 + places / BITMAP_PLACES as usize))
+}
+
+/// Whether another message can be passed over in so many bytes.
+pub(in crate::engine) fn has_look_ahead(room: usize) -> bool {
+    room >= stretch_bytes(1)
+}
 
 /// Where a candidate comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,34 +75,56 @@ pub(super) struct Candidates<'a> {
     keys: Keys,
     ready: Peekable<Box<dyn Iterator<Item = (Turn, Seq)> + 'a>>,
     /// What can be handed out because of what happened since this began.
-    freed: BinaryHeap<Reverse<(Turn, Seq)>>,
+    freed: BinaryHeap<Reverse<(Turn, Seq, KeyHash)>>,
     /// The first message that was never looked at.
     cursor: Seq,
     /// From this one on none is looked at.
     end: Seq,
+    /// How far has been looked since this began.
+    looks: u64,
     /// Ascending.
     passed_over: Vec<PassedItem>,
-    passed_over_max: usize,
+    /// How many bytes more may be taken for what is passed over.
+    room: usize,
     of_keys: HashMap<KeyHash, OfKey>,
 }
 
 /// What happened to the messages of one key since this began.
 #[derive(Debug, Default)]
 struct OfKey {
-    passed_over: VecDeque<Seq>,
-    /// How many of those that waited before have come out.
+    /// What was passed over and has not come out.
+    passed_over: VecDeque<Range<Seq>>,
+    /// How many have come out of those that waited before.
     out: usize,
     is_held: bool,
 }
 
+impl OfKey {
+    fn next(&self) -> Option<Seq> {
+        self.passed_over.front().map(|range| range.start)
+    }
+
+    /// Takes out the next one.
+    fn pop(&mut self, gone: &BTreeSet<Seq>) {
+        let Some(range) = self.passed_over.front_mut() else { return };
+        range.start = range.start.next();
+        while gone.contains(&range.start) {
+            range.start = range.start.next();
+        }
+        if range.is_empty() {
+            self.passed_over.pop_front();
+        }
+    }
+}
+
 impl<'a> Candidates<'a> {
-    /// The messages of `queue` before `end`; up to `passed_over_max` are passed over.
-    pub(super) fn new(queue: &'a Queue, end: Seq, keys: Keys, passed_over_max: usize) -> Self {
+    /// The messages of `queue` before `end`; those that are passed over take `room` bytes of memory at most.
+    pub(super) fn new(queue: &'a Queue, end: Seq, keys: Keys, room: usize) -> Self {
         let lanes = queue.lanes();
         let ready: Box<dyn Iterator<Item = (Turn, Seq)> + 'a> = match keys {
             Keys::Hold => Box::new(lanes.ready()),
             // Nobody has to wait for a turn where nobody is kept waiting.
-            Keys::Pass => Box::new(lanes.ready_in_order().map(|seq| (Turn::of(seq), seq))),
+            Keys::Pass => Box::new(lanes.ready_in_order().map(|seq| (Turn::default(), seq))),
         };
         Self {
             queue,
@@ -94,71 +133,103 @@ impl<'a> Candidates<'a> {
             freed: BinaryHeap::new(),
             cursor: queue.cursor(),
             end,
+            looks: 0,
             passed_over: Vec::new(),
-            passed_over_max,
+            room,
             of_keys: HashMap::new(),
         }
     }
 
-    /// The next one. One that was never looked at comes again unless it is [`admitted`](Self::admit) or dropped.
+    /// When a message has its turn that was never looked at.
+    fn turn_of_fresh(&self) -> Turn {
+        Turn::at(self.queue.lanes().looks() + self.looks)
+    }
+
+    /// The next one. One that was never looked at comes again unless it is [`admitted`](Self::admit), passed over or
+    /// dropped.
     pub(super) fn next(&mut self) -> Option<Candidate> {
-        let (ready, freed) = (self.ready.peek().copied(), self.freed.peek().map(|Reverse(freed)| *freed));
+        let ready = self.ready.peek().copied();
+        let freed = self.freed.peek().map(|Reverse((turn, seq, _))| (*turn, *seq));
         let waiting = ready.into_iter().chain(freed).min();
         while self.cursor < self.end && self.queue.gone().contains(&self.cursor) {
             self.cursor = self.cursor.next();
         }
         let fresh = (self.cursor < self.end).then_some(self.cursor);
         match (waiting, fresh) {
-            (Some((turn, _)), Some(fresh)) if Turn::of(fresh) < turn => Some(Candidate::Fresh(fresh)),
-            (Some(first), _) => {
-                if ready == Some(first) {
-                    self.ready.next();
-                } else {
-                    self.freed.pop();
-                }
-                Some(self.waiting(first.1))
+            (Some((turn, _)), Some(fresh)) if self.turn_of_fresh() < turn => Some(Candidate::Fresh(fresh)),
+            (Some(first), _) if ready == Some(first) => {
+                let (_, seq) = self.ready.next()?;
+                let lanes = self.queue.lanes();
+                let key = lanes.key_of_ready(seq);
+                Some(Candidate::Waiting(seq, lanes.back(seq).copied().unwrap_or(Waiting { key, ..Waiting::default() })))
+            }
+            (Some(_), _) => {
+                let Reverse((_, seq, key)) = self.freed.pop()?;
+                let passed_over = Waiting { key: Some(key), ..Waiting::default() };
+                Some(Candidate::Waiting(seq, self.queue.lanes().back(seq).copied().unwrap_or(passed_over)))
             }
             (None, fresh) => fresh.map(Candidate::Fresh),
         }
     }
 
-    fn waiting(&self, seq: Seq) -> Candidate {
-        let passed_over = || {
-            let at = self.passed_over.binary_search_by_key(&seq, |item| item.seq).ok()?;
-            Some(Waiting { key: self.passed_over[at].key, ..Waiting::default() })
-        };
-        let waiting = self.queue.lanes().get(seq).copied().or_else(passed_over);
-        Candidate::Waiting(seq, waiting.unwrap_or_default())
-    }
-
     /// Decides about a message that was never looked at.
     pub(super) fn admit(&mut self, seq: Seq, key: Option<KeyHash>) -> Admission {
-        let Some(key) = key else {
+        let admission = key.map_or(Admission::Yes, |key| self.pass_over(seq..seq.next(), key));
+        if admission == Admission::Yes {
             self.cursor = seq.next();
-            return Admission::Yes;
-        };
+            self.looks += 1;
+        }
+        admission
+    }
+
+    /// Passes over messages of one key that were never looked at, from the first one on, unless that one may be handed out.
+    pub(super) fn pass_over(&mut self, range: Range<Seq>, key: KeyHash) -> Admission {
         let (lanes, of_key) = (self.queue.lanes(), self.of_keys.get(&key));
-        let (passed_over, out) = of_key.map_or((0, 0), |of_key| (of_key.passed_over.len(), of_key.out));
+        let (is_passed_over, out) = of_key.map_or((false, 0), |of_key| (of_key.next().is_some(), of_key.out));
         let is_held = lanes.is_held(key) || of_key.is_some_and(|of_key| of_key.is_held);
-        let is_free = !is_held && lanes.count_of(key) + passed_over == out;
-        let turn = lanes.turn_of(key).max(Turn::of(seq));
-        let is_its_turn = self.keys == Keys::Pass || turn == Turn::of(seq);
-        let has_room = self.passed_over.len() < self.passed_over_max;
+        let is_free = !is_held && !is_passed_over && lanes.count_of(key) == out;
+        let turn = lanes.turn_of(key);
+        let is_its_turn = self.keys == Keys::Pass || turn <= self.turn_of_fresh();
+        // No more than a record can say.
+        let count = u32::try_from(range.end.0 - range.start.0).unwrap_or(u32::MAX);
+        let has_room = stretch_bytes(count) <= self.room;
         if is_free && (is_its_turn || !has_room) {
-            self.cursor = seq.next();
             return Admission::Yes;
         }
         if !has_room {
             self.end = self.cursor;
             return Admission::NoRoom;
         }
-        self.cursor = seq.next();
-        self.passed_over.push(PassedItem { seq, key: Some(key) });
-        self.of_keys.entry(key).or_default().passed_over.push_back(seq);
+        self.note_passed(PassedItem { first: range.start, count, key: Some(key) });
+        self.of_keys.entry(key).or_default().passed_over.push_back(range.start..self.cursor);
         if is_free {
-            self.freed.push(Reverse((turn, seq)));
+            self.freed.push(Reverse((turn, range.start, key)));
         }
         Admission::PassedOver
+    }
+
+    /// Moves behind what is passed over. Neighbours of one key count as one look, however many they are.
+    fn note_passed(&mut self, item: PassedItem) {
+        let end = Seq(item.first.0 + u64::from(item.count));
+        self.cursor = end;
+        if let Some(last) = self.passed_over.last_mut()
+            && last.key == item.key
+            && last.end() == Some(item.first)
+            && let Some(count) = last.count.checked_add(item.count)
+        {
+            self.room = (self.room + stretch_bytes(last.count)).saturating_sub(stretch_bytes(count));
+            last.count = count;
+        } else {
+            self.room = self.room.saturating_sub(stretch_bytes(item.count));
+            self.looks += 1;
+            self.passed_over.push(item);
+        }
+    }
+
+    /// Whether a message of this key that was never looked at would be passed over.
+    pub(super) fn is_busy(&self, key: KeyHash) -> bool {
+        let lanes = self.queue.lanes();
+        lanes.is_held(key) || self.of_keys.get(&key).is_some_and(|of_key| of_key.is_held)
     }
 
     /// The candidate is handed out.
@@ -176,7 +247,10 @@ impl<'a> Candidates<'a> {
     /// The queue will be done with the candidate.
     pub(super) fn drop(&mut self, candidate: Candidate) {
         match candidate {
-            Candidate::Fresh(seq) => self.cursor = seq.next(),
+            Candidate::Fresh(seq) => {
+                self.cursor = seq.next();
+                self.looks += 1;
+            }
             Candidate::Waiting(seq, Waiting { key: Some(key), .. }) => {
                 self.comes_out(seq, key);
                 self.free_next(key, seq);
@@ -185,17 +259,17 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The candidate is left where it is, and what comes behind it is looked at.
-    pub(super) fn leave(&mut self, candidate: Candidate) {
-        if let Candidate::Fresh(seq) = candidate {
-            self.cursor = seq.next();
+    /// The candidate is left where it is, and what stands at or behind `next` is looked at.
+    pub(super) fn leave(&mut self, candidate: Candidate, next: Seq) {
+        if let Candidate::Fresh(_) = candidate {
+            self.cursor = next;
         }
     }
 
     fn comes_out(&mut self, seq: Seq, key: KeyHash) {
         let of_key = self.of_keys.entry(key).or_default();
-        if of_key.passed_over.front() == Some(&seq) {
-            of_key.passed_over.pop_front();
+        if of_key.next() == Some(seq) {
+            of_key.pop(self.queue.gone());
         } else {
             of_key.out += 1;
         }
@@ -204,11 +278,11 @@ impl<'a> Candidates<'a> {
     /// The message of this key behind `seq` is a candidate from now on.
     fn free_next(&mut self, key: KeyHash, seq: Seq) {
         let lanes = self.queue.lanes();
-        let passed_over = || self.of_keys.get(&key)?.passed_over.front().copied();
+        let passed_over = || self.of_keys.get(&key)?.next();
         let Some(next) = lanes.after(key, seq).or_else(passed_over) else { return };
         // One that failed keeps its lane until its retry.
-        if lanes.get(next).is_none_or(|waiting| waiting.retry_at.is_none()) {
-            self.freed.push(Reverse((Turn::of(next), next)));
+        if lanes.back(next).is_none_or(|waiting| waiting.retry_at.is_none()) {
+            self.freed.push(Reverse((Turn::default(), next, key)));
         }
     }
 

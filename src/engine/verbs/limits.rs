@@ -114,7 +114,7 @@ impl Step<'_> {
     fn oldest_too_much(&self, id: QueueId) -> Vec<Seq> {
         let Some((queue, topic)) = self.state.queue_and_topic(id) else { return Vec::new() };
         let (limits, mut load, mut seqs) = (limits_of(queue, topic), load_of(queue, topic), Vec::new());
-        let waiting = queue.lanes().iter().map(|(seq, _)| seq);
+        let waiting = queue.lanes().seqs();
         let fresh = (queue.cursor().0..topic.log.next.0).map(Seq).filter(|seq| !queue.gone().contains(seq));
         for seq in waiting.chain(fresh) {
             if load.fits(&limits) {

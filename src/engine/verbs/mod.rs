@@ -26,7 +26,8 @@ use super::{
 };
 use crate::model::{Name, QueueId, Timestamp, TopicId};
 
-pub(super) use pick::{Next, PASSED_OVER_MAX, Wanted};
+pub(super) use candidates::has_look_ahead;
+pub(super) use pick::{Next, Wanted};
 pub(super) use publish::Publication;
 pub(super) use receive::{Fill, Received};
 pub(super) use settle::Item as SettleItem;

@@ -1,8 +1,10 @@
 //! Which messages a receive gets, which it passes over, and which are dropped on the way.
 //!
-//! Nothing is decided about a message that is not in memory: what it is, and so what comes after it, is not known.
+//! Nothing is decided about a message that is not in memory: what it is, and so what comes after it, is not known. Except
+//! for blocks all of whose messages have one ordering key, of which another one is with a consumer: they are passed over
+//! unread.
 
-use std::{collections::HashSet, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
     Step,
@@ -14,7 +16,7 @@ use crate::{
         checkpoint::{Block, Kind, Place},
         journal::PassedItem,
         reading::{BlockCache, Cached},
-        state::{State, Whereabouts},
+        state::{LOOK_AHEAD, State, Whereabouts},
     },
     model::{Attempt, KeyHash, LeaseNumber, Message, Name, QueueId, Seq, Timestamp},
 };
@@ -25,8 +27,9 @@ pub(super) const DROPPED_MAX: usize = 10_000;
 /// Most blocks that are loaded for one receive: 2 MiB, which is a thousand messages of 1 KiB and more.
 const MISSING_MAX: usize = 16;
 
-/// Most messages of a queue that are passed over at a time: behind them, no other key is looked for. As in Pulsar.
-pub(in crate::engine) const PASSED_OVER_MAX: usize = 20_000;
+/// How many messages and blocks one look of a receive takes in at most, so that nobody else waits for it: a millisecond or
+/// two. What it was looking for goes on being looked for.
+const LOOKS_MAX: usize = 10_000;
 
 /// What is to be handed out.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +49,8 @@ pub(in crate::engine) enum Next {
     Nothing,
     /// This block will be asked for soon.
     Ahead(Block),
+    /// There is more to look at.
+    Further,
     /// The next messages are in these blocks, of which the first one at least is not in memory.
     Missing(Vec<Block>),
     /// The next message is in a block that cannot be read; why.
@@ -82,6 +87,8 @@ pub(super) struct Picked {
 
 /// What is seen of a message.
 enum Sight {
+    /// It is in a block that has messages of one key only, from there to before the place.
+    OfKey(KeyHash, Seq),
     Whole(Arc<Message>),
     Expired,
     TooOld,
@@ -102,16 +109,33 @@ struct Eyes<'a> {
 }
 
 impl Eyes<'_> {
+    /// What is known of a message without reading it, if that is enough to pass it over.
+    fn glance(&self, place: Place) -> Option<Sight> {
+        let Whereabouts::Saved(block, _) = self.state.find(place) else { return None };
+        let is_as_published = block.first.at(place.seq) == place;
+        let key = block.key.filter(|_| is_as_published && !self.is_over(&block))?;
+        Some(Sight::OfKey(key, block.last.next()))
+    }
+
+    /// Whether all messages of a block are over.
+    fn is_over(&self, block: &Block) -> bool {
+        self.has_expired(block) || self.is_too_old(block)
+    }
+
+    fn has_expired(&self, block: &Block) -> bool {
+        block.expires_by.is_some_and(|at| at <= self.now)
+    }
+
+    fn is_too_old(&self, block: &Block) -> bool {
+        self.age_max.is_some_and(|age| block.origin.until.after(age) <= self.now)
+    }
+
     fn look(&mut self, place: Place) -> Sight {
         let message = match self.state.find(place) {
             Whereabouts::Recent(kept) => Arc::clone(&kept.message),
             Whereabouts::Nowhere => return Sight::Damaged,
-            Whereabouts::Saved(block, _) if block.expires_by.is_some_and(|at| at <= self.now) => return Sight::Expired,
-            Whereabouts::Saved(block, _)
-                if self.age_max.is_some_and(|age| block.origin.until.after(age) <= self.now) =>
-            {
-                return Sight::TooOld;
-            }
+            Whereabouts::Saved(block, _) if self.has_expired(&block) => return Sight::Expired,
+            Whereabouts::Saved(block, _) if self.is_too_old(&block) => return Sight::TooOld,
             Whereabouts::Saved(block, seq) => match self.blocks.get(&block) {
                 None => return Sight::Missing(block),
                 Some(Cached::Failed(problem)) => return Sight::Failed(problem.clone()),
@@ -142,12 +166,30 @@ struct Picking {
     missing: Vec<Block>,
     /// Messages behind that.
     left: usize,
+    /// How many messages and blocks have been looked at, and how many since the last one that is handed out.
+    looks: usize,
+    looks_in_vain: u64,
 }
 
 impl Picking {
     /// Whether there is enough of everything.
     fn is_over(&self, max: usize) -> bool {
-        self.pick.messages.len() + self.left >= max || self.pick.dropped_count() >= DROPPED_MAX
+        let is_in_vain = self.looks_in_vain >= LOOK_AHEAD && !self.pick.messages.is_empty();
+        let is_enough = self.pick.messages.len() + self.left >= max || self.pick.dropped_count() >= DROPPED_MAX;
+        is_enough || is_in_vain || self.looks >= LOOKS_MAX
+    }
+
+    /// Passes over what stands in a block of one key, if it may not be handed out; answers whether that is so.
+    fn pass_by(&mut self, candidate: Candidate, sight: Option<Sight>, candidates: &mut Candidates<'_>) -> bool {
+        let (Candidate::Fresh(seq), Some(Sight::OfKey(key, end))) = (candidate, sight) else { return false };
+        if self.missing.is_empty() {
+            return candidates.pass_over(seq..end, key) != Admission::Yes;
+        }
+        let is_busy = candidates.is_busy(key);
+        if is_busy {
+            candidates.leave(candidate, end);
+        }
+        is_busy
     }
 
     /// Decides about a candidate; breaks if none behind it is to be looked at.
@@ -162,7 +204,7 @@ impl Picking {
         }
         if !self.missing.is_empty() {
             self.left += 1;
-            candidates.leave(candidate);
+            candidates.leave(candidate, candidate.seq().next());
             return ControlFlow::Continue(());
         }
         let dropped = match sight {
@@ -173,7 +215,7 @@ impl Picking {
             }
             Sight::Expired => &mut self.pick.expired,
             Sight::TooOld => &mut self.pick.too_old,
-            Sight::Damaged | Sight::Missing(_) => &mut self.pick.damaged,
+            Sight::Damaged | Sight::Missing(_) | Sight::OfKey(..) => &mut self.pick.damaged,
         };
         dropped.push(candidate.seq());
         candidates.drop(candidate);
@@ -201,7 +243,7 @@ impl Picking {
                 (Attempt(1), LeaseNumber(1), key)
             }
         };
-        self.bytes = bytes;
+        (self.bytes, self.looks_in_vain) = (bytes, 0);
         candidates.hand_out(candidate, key);
         self.pick.messages.push(Picked { seq, attempt, lease, key, message });
         ControlFlow::Continue(())
@@ -219,28 +261,40 @@ impl Step<'_> {
         let place = Place { topic: queue.topic, kind: Kind::Visible, seq: Seq(0) };
         let age_max = queue.policy.limits.or(topic.policy.limits).age_max;
         let mut eyes = Eyes { state, blocks: self.blocks, now, age_max, topic: &topic.name, last: None };
-        let room = self.limits.passed_over_max.saturating_sub(state.passed_over_count);
-        let room = room.min(PASSED_OVER_MAX.saturating_sub(queue.lanes().passed_over_count()));
+        let room = self.limits.passed_over_bytes_max.saturating_sub(state.passed_over_bytes);
+        let room = room.min(queue.lanes().passed_over_room());
         let keys = if wanted.mode == AckMode::AtOnce { Keys::Pass } else { Keys::Hold };
         let mut candidates = Candidates::new(queue, topic.log.next, keys, room);
         let bytes_max = wanted.bytes_max.min(Receive::BYTES_MAX);
         let mut picking = Picking { bytes_max, ..Picking::default() };
+        let mut has_more = true;
         while !picking.is_over(wanted.messages_max) {
-            let Some(candidate) = candidates.next() else { break };
-            let sight = eyes.look(place.at(candidate.seq()));
-            if picking.consider(candidate, sight, &mut candidates).is_break() {
+            let Some(candidate) = candidates.next() else {
+                has_more = false;
+                break;
+            };
+            picking.looks += 1;
+            picking.looks_in_vain += 1;
+            let place = place.at(candidate.seq());
+            let glance = if matches!(candidate, Candidate::Fresh(_)) { eyes.glance(place) } else { None };
+            if picking.pass_by(candidate, glance, &mut candidates) {
+                continue;
+            }
+            if picking.consider(candidate, eyes.look(place), &mut candidates).is_break() {
                 break;
             }
         }
+        let is_cut_off = has_more && picking.looks >= LOOKS_MAX;
         let Picking { mut pick, missing, .. } = picking;
         pick.passed_over = candidates.into_passed_over();
-        let handed_out: HashSet<Seq> = pick.messages.iter().map(|picked| picked.seq).collect();
-        pick.passed_over.retain(|item| !handed_out.contains(&item.seq));
         if !missing.is_empty() {
             pick.next = Next::Missing(missing);
         } else if let (Next::Nothing, Some(block)) = (&pick.next, eyes.last) {
             // What is read one after the other is read ahead.
             pick.next = state.segments.after(&block).map_or(Next::Nothing, Next::Ahead);
+        }
+        if is_cut_off && pick.messages.is_empty() && !matches!(pick.next, Next::Missing(_) | Next::Failed(_)) {
+            pick.next = Next::Further;
         }
         pick
     }

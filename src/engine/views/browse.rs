@@ -157,7 +157,7 @@ impl View<'_> {
                 at: dead.at,
             });
         }
-        match queue.lanes().get(seq) {
+        match queue.lanes().back(seq) {
             Some(Waiting { attempts, retry_at: Some(retry_at), .. }) if *retry_at > self.now => {
                 Some(MessageState::Retrying { attempts: *attempts, retry_at: *retry_at })
             }
@@ -188,7 +188,7 @@ fn seqs_of<'a>(
         StateFilter::Delayed => Box::new(topic.delayed.range(from..).map(|(seq, _)| *seq)),
         StateFilter::Ready => {
             let fresh = (queue.cursor().max(from).0..topic.log.next.0).map(Seq);
-            let waiting = queue.lanes().from(from).map(|(seq, _)| seq);
+            let waiting = queue.lanes().from(from);
             Box::new(waiting.chain(fresh.filter(|seq| !queue.gone().contains(seq))))
         }
     }

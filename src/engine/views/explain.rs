@@ -6,7 +6,7 @@ use crate::{
         EngineError,
         checkpoint::{Kind, Place},
         state::Queue,
-        verbs::PASSED_OVER_MAX,
+        verbs::has_look_ahead,
     },
     model::{Attempt, MessageId, Name, Seq, Timestamp},
 };
@@ -123,9 +123,8 @@ impl View<'_> {
             let keys = self.held_keys(queue, &mut sources);
             obstacles.push(Obstacle::BehindKeys { messages: behind, keys });
         }
-        let passed_over = lanes.passed_over_count();
-        if passed_over >= PASSED_OVER_MAX {
-            obstacles.push(Obstacle::LookAheadFull { messages: passed_over as u64 });
+        if !has_look_ahead(lanes.passed_over_room()) {
+            obstacles.push(Obstacle::LookAheadFull { messages: lanes.passed_over().len() as u64 });
         }
         if deliverable > 0 && view.waiting == 0 {
             obstacles.push(Obstacle::NoConsumer);
@@ -140,7 +139,7 @@ impl View<'_> {
         let held = queue.all_held().iter();
         let held = held.filter_map(|(seq, held)| Some((*seq, held.key?, held.attempt, held.deadline)));
         let retrying = lanes.retrying().filter(|(at, _)| *at > self.now).filter_map(|(at, seq)| {
-            let waiting = lanes.get(seq)?;
+            let waiting = lanes.back(seq)?;
             Some((seq, waiting.key?, waiting.attempts, at))
         });
         let mut keys = Vec::new();

@@ -100,7 +100,7 @@ impl View<'_> {
     }
 
     fn oldest(&self, queue: &Queue, topic: &Topic) -> Option<Timestamp> {
-        let waiting = queue.lanes().iter().next().map(|(seq, _)| seq);
+        let waiting = queue.lanes().seqs().next();
         let seq = waiting.or_else(|| queue.first_fresh(topic.log.next))?;
         self.published_at(Place { topic: queue.topic, kind: Kind::Visible, seq })
     }

@@ -65,7 +65,8 @@ impl Record {
             kind::MATURED => Self::Matured { topic, first: header.seq, delayed: take_runs(&mut reader)? },
             kind::DELAYED_CANCELLED => Self::DelayedCancelled { topic, seqs: take_runs(&mut reader)? },
             kind::DONE => Self::Done { queue, reason: reason(header.flags)?, seqs: take_runs(&mut reader)? },
-            kind::PASSED_OVER => Self::PassedOver { queue, items: take_all(&mut reader, 16, passed_item)? },
+            kind::PASSED_OVER_PLAIN => Self::PassedOver { queue, items: take_all(&mut reader, 16, plain_passed_item)? },
+            kind::PASSED_OVER => Self::PassedOver { queue, items: take_all(&mut reader, 20, passed_item)? },
             kind::LEASED_PLAIN => {
                 let deadline = Timestamp::from_millis(reader.u64()?);
                 Self::Leased { queue, deadline, items: take_all(&mut reader, 12, plain_lease_item)? }
@@ -139,8 +140,14 @@ fn take_all<'a, T>(
     Ok(items)
 }
 
+/// As version 3 wrote it, one by one.
+fn plain_passed_item(reader: &mut Reader<'_>) -> Result<PassedItem> {
+    Ok(PassedItem { first: Seq(reader.u64()?), count: 1, key: KeyHash::from_bits(reader.u64()?) })
+}
+
 fn passed_item(reader: &mut Reader<'_>) -> Result<PassedItem> {
-    Ok(PassedItem { seq: Seq(reader.u64()?), key: KeyHash::from_bits(reader.u64()?) })
+    let (first, count) = (Seq(reader.u64()?), reader.u32()?);
+    Ok(PassedItem { first, count, key: KeyHash::from_bits(reader.u64()?) })
 }
 
 /// Before leases had numbers of their own, every delivery counted.

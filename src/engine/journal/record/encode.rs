@@ -8,7 +8,7 @@
 //! queue created    topic u32, service (empty: none)
 //! leased           deadline u64 | seq u64, attempt u32, lease u32, key u64 (0: none), one after the other
 //! extended         deadline u64 | runs
-//! passed over      seq u64, key u64, one after the other
+//! passed over      first u64, count u32, key u64 (0: none), one after the other; before version 4: seq u64, key u64
 //! returned         reason | seq u64, attempts u32, retry at u64 (0: at once), one after the other      flags: cause
 //! buried           reason | runs                                                                flags: cause
 //! revived          begin u64, per second u32 (0: at once) | runs
@@ -147,7 +147,8 @@ impl Record {
             | Self::Released { seqs, .. } => put_runs(out, seqs),
             Self::PassedOver { items, .. } => {
                 for item in items {
-                    put_u64(out, item.seq.0);
+                    put_u64(out, item.first.0);
+                    put_u32(out, item.count);
                     put_u64(out, KeyHash::bits(item.key));
                 }
             }

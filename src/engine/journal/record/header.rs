@@ -23,7 +23,8 @@ pub(in crate::engine::journal) mod kind {
     pub(in crate::engine::journal) const IMPORT_ENDED: u8 = 15;
     pub(in crate::engine::journal) const IMPORT_ADVANCED: u8 = 16;
     pub(in crate::engine::journal) const LEASED: u8 = 17;
-    pub(in crate::engine::journal) const PASSED_OVER: u8 = 18;
+    /// As version 3 wrote it: one by one.
+    pub(in crate::engine::journal) const PASSED_OVER_PLAIN: u8 = 18;
     pub(in crate::engine::journal) const RETURNED: u8 = 19;
     pub(in crate::engine::journal) const BURIED: u8 = 20;
     pub(in crate::engine::journal) const REVIVED: u8 = 21;
@@ -36,6 +37,7 @@ pub(in crate::engine::journal) mod kind {
     pub(in crate::engine::journal) const QUEUE_DELETED: u8 = 28;
     pub(in crate::engine::journal) const DELAYED_CANCELLED: u8 = 29;
     pub(in crate::engine::journal) const TOPIC_TRIMMED: u8 = 30;
+    pub(in crate::engine::journal) const PASSED_OVER: u8 = 31;
 }
 
 /// The header without the length and the checksums.

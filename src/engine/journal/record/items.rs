@@ -116,13 +116,22 @@ pub struct LeaseItem {
     pub key: Option<KeyHash>,
 }
 
-/// A message that is passed over.
+/// Neighbours of one ordering key that are passed over. Those of them that the queue is done with are not meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PassedItem {
-    /// Its place.
-    pub seq: Seq,
-    /// Its ordering key.
+    /// The place of the first one.
+    pub first: Seq,
+    /// How many places there are; at least one.
+    pub count: u32,
+    /// The ordering key.
     pub key: Option<KeyHash>,
+}
+
+impl PassedItem {
+    /// The place behind the last one; `None` if there is no such place.
+    pub(in crate::engine) fn end(&self) -> Option<Seq> {
+        self.first.0.checked_add(u64::from(self.count)).map(Seq)
+    }
 }
 
 /// A message that goes back.

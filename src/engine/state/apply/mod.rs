@@ -96,11 +96,11 @@ impl State {
     /// Changes a queue, and what is counted of all queues along.
     fn change_queue<T>(&mut self, id: QueueId, change: impl FnOnce(&mut Queue, &mut Topic) -> T) -> Result<T> {
         let (queue, topic) = self.queue_mut(id)?;
-        let (dead, passed_over) = (queue.dead().len(), queue.lanes().passed_over_count());
+        let (dead, passed_over) = (queue.dead().len(), queue.lanes().passed_over_bytes());
         let result = change(queue, topic);
-        let (dead_now, passed_over_now) = (queue.dead().len(), queue.lanes().passed_over_count());
+        let (dead_now, passed_over_now) = (queue.dead().len(), queue.lanes().passed_over_bytes());
         self.dead_count = self.dead_count + dead_now - dead;
-        self.passed_over_count = self.passed_over_count + passed_over_now - passed_over;
+        self.passed_over_bytes = self.passed_over_bytes + passed_over_now - passed_over;
         Ok(result)
     }
 

@@ -58,10 +58,9 @@ impl State {
     pub(super) fn pass_over(&mut self, id: QueueId, items: &[PassedItem]) -> Result<()> {
         self.change_queue(id, |queue, topic| {
             for item in items {
-                if item.seq >= topic.log.next {
-                    return Err(Inconsistent("a message that never was is passed over"));
-                }
-                queue.pass_over(item.seq, item.key);
+                let end = item.end().filter(|end| *end <= topic.log.next);
+                let end = end.ok_or(Inconsistent("a message that never was is passed over"))?;
+                queue.pass_over(item.first..end, item.key);
             }
             Ok(())
         })?

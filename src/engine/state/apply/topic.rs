@@ -71,11 +71,11 @@ impl State {
         {
             let others = || topic.queues.iter().filter_map(|other| self.queue(*other));
             if let Some(slowest) = others().map(Queue::cursor).min() {
-                let before = others().flat_map(|other| other.undelivered_before(slowest));
                 let gone = self.wanted(topic).gone().filter(|seq| *seq >= start).collect::<Vec<_>>();
-                queue = queue.beside(slowest, before, gone.into_iter());
+                queue = queue.beside(slowest, others(), gone.into_iter());
             }
         }
+        self.passed_over_bytes += queue.lanes().passed_over_bytes();
         self.queues.push(Some(queue));
         self.queue_count += 1;
         self.measure(id);
@@ -111,7 +111,7 @@ impl State {
         }
         self.retries.retain(|(_, of, _)| *of != id);
         self.dead_count -= queue.dead().len();
-        self.passed_over_count -= queue.lanes().passed_over_count();
+        self.passed_over_bytes -= queue.lanes().passed_over_bytes();
     }
 
     /// What a topic without a queue has from before `end` is not kept any longer.
