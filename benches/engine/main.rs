@@ -16,6 +16,7 @@
 //! - `backlog`: what a process takes in memory that fills a queue, is killed, and starts again; and how long that takes.
 //! - `disk`: what the data directory takes beside the bytes of the messages that wait in it.
 //! - `large`: small publishes while one of 16 MiB comes every second, beside without.
+//! - `keys`: how long messages of nine ordering keys wait beside a tenth with a very long backlog, beside without that.
 //! - `drain`: receiving from a long backlog, beside receiving what was published just before.
 //!
 //! A line without a target is there to be known: it compares with what no broker can reach.
@@ -24,6 +25,7 @@ mod backlog;
 mod counting;
 mod disk;
 mod journal;
+mod keys;
 mod load;
 
 use std::{env, error::Error, fs, path::PathBuf};
@@ -116,6 +118,9 @@ fn main() -> Result<()> {
     }
     if wanted("large") {
         runtime.block_on(load::large(&asked))?;
+    }
+    if wanted("keys") {
+        runtime.block_on(keys::run(&asked))?;
     }
     if wanted("drain") {
         runtime.block_on(load::drain(&asked))?;

@@ -238,7 +238,7 @@ impl Committer {
     }
 
     fn view(&self, now: Timestamp) -> View<'_> {
-        View { state: &self.state, waiters: &self.waiters, history: &self.history, now }
+        View { state: &self.state, waiters: &self.waiters, history: &self.history, limits: self.options.limits, now }
     }
 
     fn decide(&mut self, now: Timestamp, request: Request) {

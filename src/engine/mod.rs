@@ -33,8 +33,10 @@
 //! memory as well, 128 MiB of them at most; then publishers wait until one has, and consumers do not.
 //!
 //! What came back, and what waits for another message of its ordering key, stands in the lanes of its queue (`state::lanes`):
-//! one for each key, in publish order, which take turns. A receive looks a thousand messages ahead for keys that are free,
-//! and passes over 20,000 of a queue at most; behind those no further key is looked for, and `explain` says so.
+//! one for each key, in publish order, which take turns. A receive looks a thousand messages ahead for keys that are free;
+//! neighbours of one key count as one of them, and a block that has messages of one busy key only is passed over unread. Of
+//! what is passed over the places are kept, compressed; a queue may take 4 MiB for them. Behind those no further key is
+//! looked for, and `explain` says so.
 //!
 //! Looks ([`Engine::browse`], [`Engine::explain`], [`Engine::story`]) are answered by the commit thread from the state, and
 //! read messages that are not in memory themselves. The story of a message is what this instance has seen: it is in memory,

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::{
     Block, BlockError, DedupEntry, IdsEntry, LoadedBlock, Manifest, Place, SegmentEntry, SegmentId, load_block,
-    manifest::Bound, paths,
+    manifest::Bound,
+    paths,
     segment::{Keeping, Writer},
     store,
 };

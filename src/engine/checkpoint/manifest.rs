@@ -45,7 +45,9 @@ enum Version {
 
 impl Version {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::WithIds, Self::Plain, Self::OneByOne, Self::Current].into_iter().find(|version| *version as u32 == number)
+        [Self::WithIds, Self::Plain, Self::OneByOne, Self::Current]
+            .into_iter()
+            .find(|version| *version as u32 == number)
     }
 }
 

@@ -86,12 +86,7 @@ impl Writer {
     }
 
     /// Adds a message that comes after those before it in the same block.
-    pub(super) fn push(
-        &mut self,
-        place: Place,
-        body: &MessageBody<'_>,
-        keeping: Keeping,
-    ) -> io::Result<()> {
+    pub(super) fn push(&mut self, place: Place, body: &MessageBody<'_>, keeping: Keeping) -> io::Result<()> {
         let Keeping { expires_at, key } = keeping;
         let origin = Origin::of(body.published_at, body.id());
         let begin = self.bytes();

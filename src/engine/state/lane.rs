@@ -117,10 +117,14 @@ impl Lane {
         self.stretches = self.passed_over.stretches();
     }
 
+    /// Whether the place before `seq` was passed over.
+    pub(super) fn goes_on(&self, seq: Seq) -> bool {
+        seq.0.checked_sub(1).is_some_and(|before| self.passed_over.contains(Seq(before)))
+    }
+
     /// How many of the two places next to a range were passed over.
     fn neighbours(&self, range: &Range<Seq>) -> u64 {
-        let before = range.start.0.checked_sub(1).is_some_and(|before| self.passed_over.contains(Seq(before)));
-        u64::from(before) + u64::from(self.passed_over.contains(range.end))
+        u64::from(self.goes_on(range.start)) + u64::from(self.passed_over.contains(range.end))
     }
 }
 

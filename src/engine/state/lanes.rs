@@ -147,11 +147,13 @@ impl Lanes {
         self.forget_idle();
     }
 
-    /// A consumer holds a message of this key from now on: the next one has its turn when others have had theirs.
+    /// A consumer holds a message of this key from now on: the next one has its turn when others have had theirs. What is
+    /// known of these by now has been looked ahead for.
     pub(super) fn hold(&mut self, key: KeyHash) {
         self.turns += 1;
-        let turn = Turn::numbered(self.looks + LOOK_AHEAD.saturating_sub(self.stretches), self.turns);
         let lane = self.lanes.entry(key).or_default();
+        let of_others = self.stretches - lane.stretches();
+        let turn = Turn::numbered(self.looks + LOOK_AHEAD.saturating_sub(of_others), self.turns);
         self.idle.remove(&(lane.turn, key));
         lane.held_count += 1;
         lane.turn = turn;
@@ -220,6 +222,11 @@ impl Lanes {
     /// How many messages of this key wait here.
     pub(in crate::engine) fn count_of(&self, key: KeyHash) -> usize {
         self.lanes.get(&key).map_or(0, Lane::len)
+    }
+
+    /// Whether the message of this key before `seq` was passed over.
+    pub(in crate::engine) fn goes_on(&self, key: KeyHash, seq: Seq) -> bool {
+        self.lanes.get(&key).is_some_and(|lane| lane.goes_on(seq))
     }
 
     /// When the next message of this key has its turn that comes from behind the cursor.
@@ -451,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_was_passed_over_the_less_far_ahead_is_looked_and_neighbours_count_once() {
+    fn the_more_is_known_of_others_the_less_far_ahead_is_looked_and_neighbours_count_once() {
         let mut lanes = Lanes::default();
         lanes.pass_over(Seq(0)..Seq(1 << 20), KeyHash::of("a"));
         assert_eq!((lanes.looks(), lanes.passed_over().len()), (1, 1 << 20));
@@ -462,7 +469,13 @@ mod tests {
         }
         assert_eq!(lanes.looks(), 1 + LOOK_AHEAD);
         take(&mut lanes);
-        assert!(lanes.turn_of(KeyHash::of("b")) < Turn::at(lanes.looks() + 1));
+        assert!(lanes.turn_of(KeyHash::of("b")) > Turn::at(lanes.looks() + LOOK_AHEAD - 1));
+        lanes.let_go(KeyHash::of("a"));
+        take(&mut lanes);
+        assert!(
+            lanes.turn_of(KeyHash::of("a")) < Turn::at(lanes.looks() + 2),
+            "of b it knows as much as it looks ahead"
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(in crate::engine) use self::{
 };
 use crate::{
     engine::{
-        Counters,
+        Counters, Limits,
         checkpoint::{Block, IdsEntry, Kind, Place},
         sealed::{Kept, Sealed},
     },
@@ -232,6 +232,11 @@ impl State {
             },
         };
         self.segments.find(saved_at).map_or(Whereabouts::Nowhere, |block| Whereabouts::Saved(block, saved_at.seq))
+    }
+
+    /// How many bytes of memory more a queue may take for what it passes over.
+    pub(in crate::engine) fn passed_over_room(&self, queue: &Queue, limits: Limits) -> usize {
+        queue.lanes().passed_over_room().min(limits.passed_over_bytes_max.saturating_sub(self.passed_over_bytes))
     }
 
     /// About what the recent messages take in memory, in bytes.

@@ -438,6 +438,9 @@ mod tests {
         assert_eq!(places(&beside), ((1..40).collect(), vec![0]));
         assert_eq!(beside.lanes().count_of(key), 39);
         let late = Queue::new(other.name.clone(), TopicId(0), None, Seq(30));
-        assert_eq!(places(&late.beside(Seq(40), [&other].into_iter(), std::iter::empty())), ((30..40).collect(), vec![]));
+        assert_eq!(
+            places(&late.beside(Seq(40), [&other].into_iter(), std::iter::empty())),
+            ((30..40).collect(), vec![])
+        );
     }
 }

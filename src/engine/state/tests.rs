@@ -143,8 +143,14 @@ fn places_behind_the_end_of_a_topic_are_refused_and_its_end_is_not() {
     let purged = |end| Record::Purged { queue: OWN, scope, end: Seq(end) };
     let begins = |start| Record::QueueCreated { queue: QueueId(2), topic: TOPIC, service: None, start: Seq(start) };
     let trimmed = |end| Record::TopicTrimmed { topic: TOPIC, end: Seq(end) };
-    let passed_over =
-        |seq| Record::PassedOver { queue: OWN, items: vec![PassedItem { first: Seq(0), count: u32::try_from(seq).expect("few") + 1, key: Some(KeyHash::of("k")) }] };
+    let passed_over = |seq| Record::PassedOver {
+        queue: OWN,
+        items: vec![PassedItem {
+            first: Seq(0),
+            count: u32::try_from(seq).expect("few") + 1,
+            key: Some(KeyHash::of("k")),
+        }],
+    };
     let ends: [(&dyn Fn(u64) -> Record, u64); 6] = [
         (&purged, 10),
         (&begins, 10),

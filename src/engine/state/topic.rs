@@ -174,8 +174,7 @@ impl Wanted {
             Kind::Delayed => self.delayed.range(first..=last).count() as u64,
             Kind::Visible => {
                 let behind = end.0.saturating_sub(self.from.max(first).0);
-                self.before.count(first..last.next()) + behind
-                    - self.gone.range(first..end.max(first)).count() as u64
+                self.before.count(first..last.next()) + behind - self.gone.range(first..end.max(first)).count() as u64
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{AckMode, Bench, LEASE, Settled, Settlement, ack_id, draft, name, texts};
 use crate::{
-    engine::{Manage, Nack, NackOutcome, Redrive},
+    engine::{Manage, Nack, NackOutcome, Obstacle, Redrive},
     model::{Delivery, Draft, Properties},
 };
 
@@ -22,6 +22,7 @@ over_both! {
     consumers_who_wait_get_the_next_message_of_a_key_when_its_turn_comes,
     behind_a_very_long_backlog_of_a_key_others_come_at_once,
     what_is_passed_over_takes_no_more_than_its_bound,
+    a_very_long_backlog_of_a_key_between_others_keeps_none_of_them,
 }
 
 fn keyed(key: &str, text: &str) -> Draft {
@@ -220,6 +221,11 @@ async fn what_is_passed_over_takes_no_more_than_its_bound(mut bench: Bench) {
     let some = lease_all(&bench).await;
     assert!((2..39).contains(&some.len()), "{}", some.len());
     assert!(lease_all(&bench).await.is_empty(), "the next key is further than may be looked");
+    let is_full = async || {
+        let obstacles = bench.engine().explain(name("t")).await.expect("explained").obstacles;
+        obstacles.iter().any(|obstacle| matches!(obstacle, Obstacle::LookAheadFull { messages: 2.. }))
+    };
+    assert!(is_full().await);
     for delivery in &some {
         settle(&bench, delivery, Settlement::Ack).await;
     }
@@ -232,5 +238,27 @@ async fn what_is_passed_over_takes_no_more_than_its_bound(mut bench: Bench) {
             settle(&bench, delivery, Settlement::Ack).await;
         }
     }
-    assert!(lease_all(&bench).await.is_empty());
+    assert!(lease_all(&bench).await.is_empty() && !is_full().await);
+}
+
+async fn a_very_long_backlog_of_a_key_between_others_keeps_none_of_them(mut bench: Bench) {
+    const OTHERS: usize = 1100;
+    bench.options.journal_file_bytes = 1 << 20;
+    bench.restart().await;
+    for n in 0..OTHERS {
+        let mut many: Vec<Draft> = (0..20).map(|m| keyed("a", &format!("a{}", n * 20 + m))).collect();
+        many.push(keyed(["b", "c", "d", "e"][n % 4], &format!("o{n}")));
+        bench.engine().publish(name("t"), many).await.expect("stored");
+    }
+    let (mut others, mut between) = (0, 0);
+    while others < OTHERS {
+        let next = bench.lease("t").await.expect("one");
+        if texts(std::slice::from_ref(&next))[0].starts_with('a') {
+            between += 1;
+        } else {
+            others += 1;
+        }
+        settle(&bench, &next, Settlement::Ack).await;
+    }
+    assert!(between <= OTHERS / 4 + 20, "{between}");
 }

@@ -200,7 +200,8 @@ impl<'a> Candidates<'a> {
             self.end = self.cursor;
             return Admission::NoRoom;
         }
-        self.note_passed(PassedItem { first: range.start, count, key: Some(key) });
+        let is_new = !lanes.goes_on(key, range.start);
+        self.note_passed(PassedItem { first: range.start, count, key: Some(key) }, is_new);
         self.of_keys.entry(key).or_default().passed_over.push_back(range.start..self.cursor);
         if is_free {
             self.freed.push(Reverse((turn, range.start, key)));
@@ -208,8 +209,9 @@ impl<'a> Candidates<'a> {
         Admission::PassedOver
     }
 
-    /// Moves behind what is passed over. Neighbours of one key count as one look, however many they are.
-    fn note_passed(&mut self, item: PassedItem) {
+    /// Moves behind what is passed over. Neighbours of one key count as one look, however many they are, also those that
+    /// were passed over before.
+    fn note_passed(&mut self, item: PassedItem, is_new: bool) {
         let end = Seq(item.first.0 + u64::from(item.count));
         self.cursor = end;
         if let Some(last) = self.passed_over.last_mut()
@@ -221,7 +223,7 @@ impl<'a> Candidates<'a> {
             last.count = count;
         } else {
             self.room = self.room.saturating_sub(stretch_bytes(item.count));
-            self.looks += 1;
+            self.looks += u64::from(is_new);
             self.passed_over.push(item);
         }
     }

@@ -261,8 +261,7 @@ impl Step<'_> {
         let place = Place { topic: queue.topic, kind: Kind::Visible, seq: Seq(0) };
         let age_max = queue.policy.limits.or(topic.policy.limits).age_max;
         let mut eyes = Eyes { state, blocks: self.blocks, now, age_max, topic: &topic.name, last: None };
-        let room = self.limits.passed_over_bytes_max.saturating_sub(state.passed_over_bytes);
-        let room = room.min(queue.lanes().passed_over_room());
+        let room = state.passed_over_room(queue, self.limits);
         let keys = if wanted.mode == AckMode::AtOnce { Keys::Pass } else { Keys::Hold };
         let mut candidates = Candidates::new(queue, topic.log.next, keys, room);
         let bytes_max = wanted.bytes_max.min(Receive::BYTES_MAX);

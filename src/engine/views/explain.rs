@@ -123,7 +123,7 @@ impl View<'_> {
             let keys = self.held_keys(queue, &mut sources);
             obstacles.push(Obstacle::BehindKeys { messages: behind, keys });
         }
-        if !has_look_ahead(lanes.passed_over_room()) {
+        if !has_look_ahead(self.state.passed_over_room(queue, self.limits)) {
             obstacles.push(Obstacle::LookAheadFull { messages: lanes.passed_over().len() as u64 });
         }
         if deliverable > 0 && view.waiting == 0 {

@@ -28,7 +28,7 @@ pub(super) use self::{
     search::Trail,
     story::History,
 };
-use super::{EngineError, request::Answer, state::State, waiters::Waiters};
+use super::{EngineError, Limits, request::Answer, state::State, waiters::Waiters};
 use crate::model::Timestamp;
 
 /// What can be looked at, between two requests.
@@ -36,6 +36,7 @@ pub(super) struct View<'a> {
     pub(super) state: &'a State,
     pub(super) waiters: &'a Waiters,
     pub(super) history: &'a History,
+    pub(super) limits: Limits,
     pub(super) now: Timestamp,
 }
 
