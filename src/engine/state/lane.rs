@@ -10,23 +10,22 @@ use crate::model::Seq;
 /// About what a lane takes in memory beside its places, in bytes.
 const LANE_BYTES: usize = 256;
 
-/// When a message can be handed out at the earliest: when the queue has looked that far, and in the order of the second
-/// number. The default is now.
+/// When a message has its turn: after all of smaller numbers, and not before the queue has looked so far, unless there is
+/// nothing to look at. The default is now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::engine) struct Turn {
+    number: u64,
     looks: u64,
-    order: u64,
 }
 
 impl Turn {
-    /// When the queue has looked so far, and before any other of that moment.
-    pub(in crate::engine) fn at(looks: u64) -> Self {
-        Self { looks, order: 0 }
+    pub(super) fn new(number: u64, looks: u64) -> Self {
+        Self { number, looks }
     }
 
-    /// The same, after those of a smaller number.
-    pub(super) fn numbered(looks: u64, order: u64) -> Self {
-        Self { looks, order }
+    /// How far the queue looks for others before it.
+    pub(in crate::engine) fn looks(self) -> u64 {
+        self.looks
     }
 }
 

@@ -15,7 +15,7 @@
 //! Of what was passed over only the places are kept, compressed, so that a key with millions of messages holds up no other:
 //! see [`SeqSet`]. A stretch of neighbours of one key counts as one look, however long it is.
 //!
-//! Invariant: of each lane at most the head stands in `ready` or `retrying`, and none while the lane is held. Turns are no
+//! Invariant: of each lane at most the head is listed as ready or retrying, and nothing while the lane is held. Turns are no
 //! part of what a restart restores: after one, lanes begin in publish order.
 
 use std::{
@@ -25,6 +25,7 @@ use std::{
 
 use super::{
     lane::{Lane, Turn},
+    listing::{Listing, Spot},
     seq_set::SeqSet,
 };
 use crate::model::{Attempt, KeyHash, LeaseNumber, Seq, Timestamp};
@@ -51,13 +52,6 @@ pub(in crate::engine) struct Waiting {
     pub(in crate::engine) first_failed: Option<Timestamp>,
 }
 
-/// Where a message is listed that is not behind another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spot {
-    Ready(Turn),
-    Retrying(Timestamp),
-}
-
 /// All that waits.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Lanes {
@@ -66,14 +60,10 @@ pub(in crate::engine) struct Lanes {
     /// What was passed over, of all lanes.
     passed_over: SeqSet,
     lanes: HashMap<KeyHash, Lane>,
-    /// What is listed, with its key.
-    listed: HashMap<Seq, (Spot, Option<KeyHash>)>,
-    ready: BTreeSet<(Turn, Seq)>,
-    /// The same in publish order.
-    ready_in_order: BTreeSet<Seq>,
-    retrying: BTreeSet<(Timestamp, Seq)>,
+    /// What is not behind another one.
+    listing: Listing,
     /// Lanes with nothing in them that are remembered for their turn, until the queue has looked as far.
-    idle: BTreeSet<(Turn, KeyHash)>,
+    idle: BTreeSet<(u64, KeyHash)>,
     /// How far the queue has looked: messages, and stretches of neighbours of one key.
     looks: u64,
     turns: u64,
@@ -109,7 +99,7 @@ impl Lanes {
 
     pub(super) fn remove(&mut self, seq: Seq) -> Option<Waiting> {
         if let Some(waiting) = self.back.remove(&seq) {
-            self.unlist(seq);
+            self.listing.remove(seq);
             waiting.key.into_iter().for_each(|key| self.change(key, |lane| lane.remove_back(seq)));
             return Some(waiting);
         }
@@ -124,7 +114,7 @@ impl Lanes {
         if !self.passed_over.contains(seq) {
             return None;
         }
-        let listed = self.listed.get(&seq).and_then(|(_, key)| *key);
+        let listed = self.listing.key_of(seq);
         let search = || self.lanes.iter().find(|(_, lane)| lane.passed_over().contains(seq)).map(|(key, _)| *key);
         listed.or_else(search)
     }
@@ -153,8 +143,8 @@ impl Lanes {
         self.turns += 1;
         let lane = self.lanes.entry(key).or_default();
         let of_others = self.stretches - lane.stretches();
-        let turn = Turn::numbered(self.looks + LOOK_AHEAD.saturating_sub(of_others), self.turns);
-        self.idle.remove(&(lane.turn, key));
+        let turn = Turn::new(self.turns, self.looks + LOOK_AHEAD.saturating_sub(of_others));
+        self.idle.remove(&(lane.turn.looks(), key));
         lane.held_count += 1;
         lane.turn = turn;
         self.refresh(key);
@@ -172,19 +162,13 @@ impl Lanes {
 
     /// What has waited long enough for its next delivery can be handed out. Answers whether there was anything.
     pub(super) fn wake(&mut self, now: Timestamp) -> bool {
-        let mut is_any = false;
-        while let Some((_, seq)) = self.retrying.first().copied().filter(|(at, _)| *at <= now) {
-            let key = self.unlist(seq);
-            self.put(seq, Spot::Ready(Turn::default()), key);
-            is_any = true;
-        }
-        is_any
+        self.listing.wake(now)
     }
 
     /// Forgets when lanes had their last turn that have nothing in them, once their next one has come.
     fn forget_idle(&mut self) {
-        while let Some((turn, key)) = self.idle.first().copied().filter(|(turn, _)| *turn <= Turn::at(self.looks)) {
-            self.idle.remove(&(turn, key));
+        while let Some((looks, key)) = self.idle.first().copied().filter(|(looks, _)| *looks <= self.looks) {
+            self.idle.remove(&(looks, key));
             self.lanes.remove(&key);
         }
     }
@@ -196,12 +180,12 @@ impl Lanes {
 
     /// What can be handed out, in the order in which it should be.
     pub(in crate::engine) fn ready(&self) -> impl Iterator<Item = (Turn, Seq)> + '_ {
-        self.ready.iter().copied()
+        self.listing.ready()
     }
 
     /// The same in publish order.
     pub(in crate::engine) fn ready_in_order(&self) -> impl Iterator<Item = Seq> + '_ {
-        self.ready_in_order.iter().copied()
+        self.listing.ready_in_order()
     }
 
     /// One that came back, or has no key.
@@ -211,7 +195,7 @@ impl Lanes {
 
     /// The key of one that can be handed out.
     pub(in crate::engine) fn key_of_ready(&self, seq: Seq) -> Option<KeyHash> {
-        self.listed.get(&seq).and_then(|(_, key)| *key)
+        self.listing.key_of(seq)
     }
 
     /// Whether a consumer holds a message of this key.
@@ -291,7 +275,7 @@ impl Lanes {
 
     /// What waits for its backoff to be over, the first one first.
     pub(in crate::engine) fn retrying(&self) -> impl Iterator<Item = (Timestamp, Seq)> + '_ {
-        self.retrying.iter().copied()
+        self.listing.retrying()
     }
 
     /// Changes a lane, and what is counted of all along.
@@ -309,7 +293,7 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         let head = if lane.held_count > 0 { None } else { lane.head() };
         let listed = std::mem::replace(&mut lane.listed, head);
-        let idle = (lane.turn, key);
+        let idle = (lane.turn.looks(), key);
         if lane.is_empty() && lane.held_count == 0 {
             self.idle.insert(idle);
         } else {
@@ -317,7 +301,7 @@ impl Lanes {
         }
         if listed != head {
             if let Some(listed) = listed {
-                self.unlist(listed);
+                self.listing.remove(listed);
             }
             if let Some(head) = head {
                 self.list(head, Some(key));
@@ -331,31 +315,7 @@ impl Lanes {
             Some(_) => Spot::Ready(Turn::default()),
             None => Spot::Ready(key.map_or_else(Turn::default, |key| self.turn_of(key))),
         };
-        self.put(seq, spot, key);
-    }
-
-    fn put(&mut self, seq: Seq, spot: Spot, key: Option<KeyHash>) {
-        self.listed.insert(seq, (spot, key));
-        match spot {
-            Spot::Ready(turn) => {
-                self.ready.insert((turn, seq));
-                self.ready_in_order.insert(seq);
-            }
-            Spot::Retrying(at) => drop(self.retrying.insert((at, seq))),
-        }
-    }
-
-    /// Answers the key of what was listed.
-    fn unlist(&mut self, seq: Seq) -> Option<KeyHash> {
-        let (spot, key) = self.listed.remove(&seq)?;
-        match spot {
-            Spot::Ready(turn) => {
-                self.ready.remove(&(turn, seq));
-                self.ready_in_order.remove(&seq);
-            }
-            Spot::Retrying(at) => drop(self.retrying.remove(&(at, seq))),
-        }
-        key
+        self.listing.insert(seq, spot, key);
     }
 }
 
@@ -449,8 +409,8 @@ mod tests {
         passed_over(&mut lanes, 0, "a");
         assert_eq!(take(&mut lanes), 0);
         lanes.let_go(KeyHash::of("a"));
-        look(&mut lanes, LOOK_AHEAD);
-        assert!(lanes.turn_of(KeyHash::of("a")) > Turn::at(lanes.looks()));
+        look(&mut lanes, LOOK_AHEAD - 1);
+        assert!(lanes.turn_of(KeyHash::of("a")).looks() > lanes.looks());
         assert!(!lanes.lanes.is_empty());
         look(&mut lanes, 1);
         assert!(lanes.lanes.is_empty());
@@ -463,19 +423,21 @@ mod tests {
         lanes.pass_over(Seq(0)..Seq(1 << 20), KeyHash::of("a"));
         assert_eq!((lanes.looks(), lanes.passed_over().len()), (1, 1 << 20));
         take(&mut lanes);
-        assert!(lanes.turn_of(KeyHash::of("a")) > Turn::at(lanes.looks() + LOOK_AHEAD - 1));
+        assert_eq!(lanes.turn_of(KeyHash::of("a")).looks(), lanes.looks() + LOOK_AHEAD);
         for n in 0..LOOK_AHEAD {
             passed_over(&mut lanes, (2 << 20) + 2 * n, "b");
         }
         assert_eq!(lanes.looks(), 1 + LOOK_AHEAD);
         take(&mut lanes);
-        assert!(lanes.turn_of(KeyHash::of("b")) > Turn::at(lanes.looks() + LOOK_AHEAD - 1));
+        assert_eq!(lanes.turn_of(KeyHash::of("b")).looks(), lanes.looks() + LOOK_AHEAD - 1);
         lanes.let_go(KeyHash::of("a"));
         take(&mut lanes);
-        assert!(
-            lanes.turn_of(KeyHash::of("a")) < Turn::at(lanes.looks() + 2),
-            "of b it knows as much as it looks ahead"
-        );
+        let turn = lanes.turn_of(KeyHash::of("a"));
+        assert_eq!(turn.looks(), lanes.looks() + 1, "of b it knows nearly as much as it looks ahead for");
+        // Whoever has more to look for does not have to wait for the others twice.
+        lanes.let_go(KeyHash::of("a"));
+        lanes.let_go(KeyHash::of("b"));
+        assert_eq!(lanes.ready().map(|(_, seq)| seq).collect::<Vec<_>>(), [Seq((2 << 20) + 2), Seq(2)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod apply;
 mod dedup;
 mod lane;
 mod lanes;
+mod listing;
 mod queue;
 mod saved;
 mod segments;

@@ -140,9 +140,9 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// When a message has its turn that was never looked at.
-    fn turn_of_fresh(&self) -> Turn {
-        Turn::at(self.queue.lanes().looks() + self.looks)
+    /// How far has been looked.
+    fn looks(&self) -> u64 {
+        self.queue.lanes().looks() + self.looks
     }
 
     /// The next one. One that was never looked at comes again unless it is [`admitted`](Self::admit), passed over or
@@ -156,7 +156,7 @@ impl<'a> Candidates<'a> {
         }
         let fresh = (self.cursor < self.end).then_some(self.cursor);
         match (waiting, fresh) {
-            (Some((turn, _)), Some(fresh)) if self.turn_of_fresh() < turn => Some(Candidate::Fresh(fresh)),
+            (Some((turn, _)), Some(fresh)) if self.looks() < turn.looks() => Some(Candidate::Fresh(fresh)),
             (Some(first), _) if ready == Some(first) => {
                 let (_, seq) = self.ready.next()?;
                 let lanes = self.queue.lanes();
@@ -189,7 +189,7 @@ impl<'a> Candidates<'a> {
         let is_held = lanes.is_held(key) || of_key.is_some_and(|of_key| of_key.is_held);
         let is_free = !is_held && !is_passed_over && lanes.count_of(key) == out;
         let turn = lanes.turn_of(key);
-        let is_its_turn = self.keys == Keys::Pass || turn <= self.turn_of_fresh();
+        let is_its_turn = self.keys == Keys::Pass || turn.looks() <= self.looks();
         // No more than a record can say.
         let count = u32::try_from(range.end.0 - range.start.0).unwrap_or(u32::MAX);
         let has_room = stretch_bytes(count) <= self.room;
