@@ -1,30 +1,41 @@
 //! What a layer costs per call, beside the others in the same run: `cargo bench -p campanile-middleware`.
 //!
-//! The service answers at once, so that what is measured is what stands in front of it. Machines are noisy: compare
-//! lines of one run, not numbers of two.
+//! The service answers at once, so that what is measured is what stands in front of it. At the end it prints the
+//! targets beside what was measured ([`table`]). Machines are noisy: compare lines of one run, not numbers of two.
+
+mod table;
 
 use std::{
     convert::Infallible,
     hint::black_box,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Barrier,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
 use campanile_middleware::{
-    AccessLogLayer, AdaptiveLimit, CatchPanicLayer, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer,
-    ConcurrencyLimit, ConcurrencyLimitLayer, DeadlineLayer, GenericCircuitBreakerLayer, GenericConcurrencyLimitLayer,
-    HopLimitLayer, OverflowQueue, RequestIdLayer, Verdict, Window,
+    AccessLogLayer, AdaptiveLimit, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, ConcurrencyLimit,
+    ConcurrencyLimitLayer, GenericCircuitBreakerLayer, GenericConcurrencyLimitLayer, OverflowQueue, ServerStack,
+    Verdict, Window,
 };
-use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use failsafe::CircuitBreaker as _;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::{
+    catch_panic::CatchPanicLayer as TowerCatchPanicLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    timeout::TimeoutLayer,
+    trace::TraceLayer,
+};
 use tower_resilience_circuitbreaker::{CircuitBreakerLayer as Resilience, SlidingWindowType};
+
+use table::{CLOSED, HTTP, LIMIT, RATE, STACK, THREADS};
 
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -45,8 +56,17 @@ async fn http(_: Request<Empty<Bytes>>) -> Result<Response<Empty<Bytes>>, Infall
     Ok(Response::new(Empty::new()))
 }
 
-fn request() -> Request<Empty<Bytes>> {
-    Request::new(Empty::new())
+/// What every client sends at least.
+fn headers() -> HeaderMap {
+    let sent: [(HeaderName, &str); 3] =
+        [(header::HOST, "orders.example"), (header::USER_AGENT, "bench/1.0"), (header::ACCEPT, "*/*")];
+    sent.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
+}
+
+fn request<B>(headers: &HeaderMap, body: B) -> Request<B> {
+    let mut request = Request::new(body);
+    *request.headers_mut() = headers.clone();
+    request
 }
 
 fn builder() -> CircuitBreakerBuilder {
@@ -61,6 +81,12 @@ fn rate() -> CircuitBreaker {
     builder().failure_rate(0.5, Window::time(WINDOW)).build()
 }
 
+fn open() -> CircuitBreaker {
+    let breaker = builder().consecutive_failures(1).open_for(Duration::from_secs(3600)).build();
+    breaker.try_acquire().expect("closed").complete(Verdict::Failure);
+    breaker
+}
+
 /// One call after the other through one service, as a client does it.
 fn calls(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut service: impl Service<u32, Response = u32>) {
     group.bench_function(name, |bencher| {
@@ -72,6 +98,13 @@ fn calls(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut service: impl
     });
 }
 
+/// A clone of the service for each call, as axum does it.
+fn clones(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, service: impl Service<u32, Response = u32> + Clone) {
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| drive(service.clone().oneshot(black_box(7))).ok().expect("answered"));
+    });
+}
+
 fn handle(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, breaker: &CircuitBreaker) {
     group.bench_function(name, |bencher| {
         bencher.iter(|| breaker.try_acquire().expect("closed").complete(black_box(Verdict::Success)));
@@ -79,11 +112,15 @@ fn handle(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, breaker: &Circui
 }
 
 fn closed_consecutive(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("closed, consecutive failures");
+    let mut group = criterion.benchmark_group(CLOSED);
+    let ours = GenericCircuitBreakerLayer::new(consecutive()).layer(service_fn(answer));
+    let resilience = Resilience::builder().consecutive_failures(5).build().expect("valid").layer(service_fn(answer));
     calls(&mut group, "bare service", service_fn(answer));
-    calls(&mut group, "ours", GenericCircuitBreakerLayer::new(consecutive()).layer(service_fn(answer)));
-    let resilience = Resilience::builder().consecutive_failures(5).build().expect("valid");
-    calls(&mut group, "tower-resilience", resilience.layer(service_fn(answer)));
+    calls(&mut group, "ours", ours.clone());
+    calls(&mut group, "tower-resilience", resilience.clone());
+    clones(&mut group, "bare service, clone and oneshot", service_fn(answer));
+    clones(&mut group, "ours, clone and oneshot", ours);
+    clones(&mut group, "tower-resilience, clone and oneshot", resilience);
     handle(&mut group, "ours, handle alone", &consecutive());
     let policy = failsafe::failure_policy::consecutive_failures(5, failsafe::backoff::constant(WINDOW));
     let failsafe = failsafe::Config::new().failure_policy(policy).build();
@@ -93,7 +130,7 @@ fn closed_consecutive(criterion: &mut Criterion) {
 }
 
 fn closed_rate(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("closed, failure rate");
+    let mut group = criterion.benchmark_group(RATE);
     calls(&mut group, "bare service", service_fn(answer));
     calls(&mut group, "ours, 30 s", GenericCircuitBreakerLayer::new(rate()).layer(service_fn(answer)));
     let counted = builder().failure_rate(0.5, Window::count(100)).build();
@@ -120,34 +157,8 @@ fn closed_rate(criterion: &mut Criterion) {
     group.bench_function("one clock read", |bencher| bencher.iter(Instant::now));
 }
 
-/// As axum does it: a clone of the service for each request.
-fn http_layers(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("clone and oneshot, HTTP");
-    let mut oneshot = |name: &str, service: &dyn Fn()| {
-        group.bench_function(name, |bencher| bencher.iter(service));
-    };
-    let bare = service_fn(http);
-    oneshot("bare service", &|| drop(drive(bare.oneshot(request()))));
-    let closed = CircuitBreakerLayer::new(consecutive()).layer(service_fn(http));
-    oneshot("ours, closed", &|| drop(drive(closed.clone().oneshot(request()))));
-    let timed = CircuitBreakerLayer::new(rate()).layer(service_fn(http));
-    oneshot("ours, closed, failure rate over 30 s", &|| drop(drive(timed.clone().oneshot(request()))));
-    let open = CircuitBreakerLayer::new(consecutive());
-    open.breaker().isolate();
-    let open = open.layer(service_fn(http));
-    oneshot("ours, refused", &|| drop(drive(open.clone().oneshot(request()))));
-    let resilience = Resilience::builder().consecutive_failures(5).build().expect("valid").layer(service_fn(http));
-    oneshot("tower-resilience, closed", &|| drop(drive(resilience.clone().oneshot(request()))));
-    let limited = ConcurrencyLimitLayer::fixed(1024).layer(service_fn(http));
-    oneshot("ours, concurrency limit", &|| drop(drive(limited.clone().oneshot(request()))));
-    let tower = ServiceBuilder::new().load_shed().concurrency_limit(1024).service(service_fn(http));
-    oneshot("tower, load shed and concurrency limit", &|| drop(drive(tower.clone().oneshot(request()))));
-    let full = ConcurrencyLimitLayer::fixed(0).layer(service_fn(http));
-    oneshot("ours, concurrency limit, refused", &|| drop(drive(full.clone().oneshot(request()))));
-}
-
 fn limits(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("concurrency limit");
+    let mut group = criterion.benchmark_group(LIMIT);
     calls(&mut group, "bare service", service_fn(answer));
     let fixed = GenericConcurrencyLimitLayer::new(ConcurrencyLimit::fixed(1024));
     calls(&mut group, "ours", fixed.layer(service_fn(answer)));
@@ -161,35 +172,72 @@ fn limits(criterion: &mut Criterion) {
     calls(&mut group, "tower, concurrency limit", tower);
 }
 
+/// As axum does it: a clone of the service for each request.
+fn http_layers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group(HTTP);
+    let (plain, mut grpc) = (headers(), headers());
+    grpc.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let mut oneshot = |name: &str, service: &dyn Fn()| {
+        group.bench_function(name, |bencher| bencher.iter(service));
+    };
+    let ask = || request(&plain, Empty::new());
+    let bare = service_fn(http);
+    oneshot("bare service", &|| drop(drive(bare.oneshot(ask()))));
+    let closed = CircuitBreakerLayer::new(consecutive()).layer(service_fn(http));
+    oneshot("ours, closed", &|| drop(drive(closed.clone().oneshot(ask()))));
+    let timed = CircuitBreakerLayer::new(rate()).layer(service_fn(http));
+    oneshot("ours, closed, failure rate over 30 s", &|| drop(drive(timed.clone().oneshot(ask()))));
+    let open = CircuitBreakerLayer::new(open()).layer(service_fn(http));
+    oneshot("ours, open", &|| drop(drive(open.clone().oneshot(ask()))));
+    oneshot("ours, open, gRPC", &|| drop(drive(open.clone().oneshot(request(&grpc, Empty::new())))));
+    let resilience = Resilience::builder().consecutive_failures(5).build().expect("valid").layer(service_fn(http));
+    oneshot("tower-resilience, closed", &|| drop(drive(resilience.clone().oneshot(ask()))));
+    let limited = ConcurrencyLimitLayer::fixed(1024).layer(service_fn(http));
+    oneshot("ours, concurrency limit", &|| drop(drive(limited.clone().oneshot(ask()))));
+    let tower = ServiceBuilder::new().load_shed().concurrency_limit(1024).service(service_fn(http));
+    oneshot("tower, load shed and concurrency limit", &|| drop(drive(tower.clone().oneshot(ask()))));
+    // Nobody listens.
+    let silent = AccessLogLayer::new().layer(service_fn(http));
+    oneshot("ours, access log", &|| drop(drive(silent.clone().oneshot(ask()))));
+    let silent = TraceLayer::new_for_http().layer(service_fn(http));
+    oneshot("tower-http, trace", &|| drop(drive(silent.clone().oneshot(ask()))));
+}
+
 /// The layers of a server over a route of axum, with nobody who listens to its log.
 fn server_stack(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("server stack, axum route");
+    let mut group = criterion.benchmark_group(STACK);
     let route = || Router::new().route("/", get(|| async { "hello" }));
-    let ask = || Request::get("/").body(axum::body::Body::empty()).expect("a valid request");
-    let stack = ServiceBuilder::new()
-        .layer(RequestIdLayer::new())
-        .layer(AccessLogLayer::new())
-        .layer(CatchPanicLayer::new())
-        .layer(HopLimitLayer::new(1))
-        .layer(ConcurrencyLimitLayer::fixed(1024))
-        .layer(CircuitBreakerLayer::new(consecutive()))
-        .layer(DeadlineLayer::new(WINDOW))
-        .service(route());
-    // The deadline has a timer, which wants a runtime.
+    let headers = headers();
+    let ask = || request(&headers, Body::empty());
+    // The deadlines have a timer, which wants a runtime.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _entered = runtime.enter();
     let bare = route();
     group.bench_function("bare route", |bencher| bencher.iter(|| drop(drive(bare.clone().oneshot(ask())))));
-    group.bench_function("ours", |bencher| bencher.iter(|| drop(drive(stack.clone().oneshot(ask())))));
+    let ours = ServerStack::new().breaker(CircuitBreakerLayer::new(consecutive())).layer(route());
+    group.bench_function("ours", |bencher| bencher.iter(|| drop(drive(ours.clone().oneshot(ask())))));
+    // What there is of the same: no breaker, no limit of hops, one log line per event instead of one per request.
+    let theirs = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(TraceLayer::new_for_http())
+        .layer(TowerCatchPanicLayer::new())
+        .load_shed()
+        .concurrency_limit(1024)
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, WINDOW))
+        .service(route());
+    group.bench_function("tower and tower-http", |bencher| {
+        bencher.iter(|| drop(drive(theirs.clone().oneshot(ask()))));
+    });
 }
 
 /// Time per call of each of `threads` threads that share a breaker.
 fn shared(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group(THREADS);
     for (name, make) in [("consecutive failures", consecutive as fn() -> CircuitBreaker), ("failure rate", rate)] {
-        let mut group = criterion.benchmark_group(format!("threads on one breaker, {name}"));
         for threads in [1, 2] {
             let breaker = make();
-            group.bench_function(threads.to_string(), |bencher| {
+            group.bench_function(format!("{name}, {threads}"), |bencher| {
                 bencher.iter_custom(|iterations| {
                     let barrier = Barrier::new(threads);
                     let run = || {
@@ -210,9 +258,16 @@ fn shared(criterion: &mut Criterion) {
     }
 }
 
-criterion_group! {
-    name = layers;
-    config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = closed_consecutive, closed_rate, limits, http_layers, server_stack, shared
+fn main() {
+    let results: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
+    let mut criterion = Criterion::default()
+        .output_directory(&results)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    for run in [closed_consecutive, closed_rate, limits, http_layers, server_stack, shared] {
+        run(&mut criterion);
+    }
+    criterion.final_summary();
+    table::print(&results);
 }
-criterion_main!(layers);
