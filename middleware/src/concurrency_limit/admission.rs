@@ -61,6 +61,7 @@ where
     W: Future<Output = Result<Begun<F>, Overloaded>>,
 {
     /// The outcome of the service, and the place that it held.
+    #[inline]
     #[expect(clippy::type_complexity, reason = "it is taken apart at once, in two places")]
     pub(super) fn poll_outcome(
         mut self: Pin<&mut Self>,

@@ -5,10 +5,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::encode::{grpc_message, json_string};
+use super::encode::{grpc_message, json_string, number};
 use crate::{GrpcCode, Protocol, Rejection, grpc_code::GRPC_STATUS};
+
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+static GRPC_PUSHBACK_MS: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// Writes rejections.
 ///
@@ -37,10 +40,14 @@ impl RejectResponse for AutoReject {
 }
 
 fn problem(rejection: &Rejection) -> Response<Bytes> {
+    /// All but what is said, to take the whole body from the allocator at once.
+    const FRAME: &str = r#"{"type":"about:blank","title":"","status":000,"detail":"","code":""}"#;
     let status = rejection.status;
-    let mut json = String::with_capacity(128);
+    let title = status.canonical_reason().unwrap_or("Error");
+    let said = title.len() + rejection.message.len() + rejection.code.len();
+    let mut json = String::with_capacity(FRAME.len() + said);
     json.push_str(r#"{"type":"about:blank","title":"#);
-    json_string(&mut json, status.canonical_reason().unwrap_or("Error"));
+    json_string(&mut json, title);
     json.push_str(r#","status":"#);
     json.push_str(status.as_str());
     json.push_str(r#","detail":"#);
@@ -54,7 +61,7 @@ fn problem(rejection: &Rejection) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(retry_after) = rejection.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+        headers.insert(header::RETRY_AFTER, number(whole_seconds(retry_after)));
     }
     response
 }
@@ -64,16 +71,14 @@ fn trailers_only(rejection: &Rejection) -> Response<Bytes> {
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from(rejection.grpc_code.as_i32()));
-    if let Ok(message) = HeaderValue::try_from(grpc_message(&rejection.message)) {
-        headers.insert("grpc-message", message);
-    }
-    let pushback = match rejection.retry_after {
-        Some(retry_after) => Some(i64::try_from(retry_after.as_millis()).unwrap_or(i64::MAX)),
-        None => (rejection.grpc_code == GrpcCode::Unavailable).then_some(-1),
+    headers.insert(&GRPC_STATUS, number(rejection.grpc_code as u64));
+    headers.insert(&GRPC_MESSAGE, grpc_message(&rejection.message));
+    let pushback_ms = match rejection.retry_after {
+        Some(retry_after) => Some(number(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))),
+        None => (rejection.grpc_code == GrpcCode::Unavailable).then(|| HeaderValue::from_static("-1")),
     };
-    if let Some(pushback_ms) = pushback {
-        headers.insert("grpc-retry-pushback-ms", HeaderValue::from(pushback_ms));
+    if let Some(pushback_ms) = pushback_ms {
+        headers.insert(&GRPC_PUSHBACK_MS, pushback_ms);
     }
     response
 }
