@@ -24,9 +24,9 @@ use campanile_middleware::{
 };
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use failsafe::CircuitBreaker as _;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Empty;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_http::{
     catch_panic::CatchPanicLayer as TowerCatchPanicLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
@@ -57,17 +57,30 @@ async fn http(_: Request<Empty<Bytes>>) -> Result<Response<Empty<Bytes>>, Infall
     Ok(Response::new(Empty::new()))
 }
 
-/// What every client sends at least.
-fn headers() -> HeaderMap {
-    let sent: [(HeaderName, &str); 3] =
-        [(header::HOST, "orders.example"), (header::USER_AGENT, "bench/1.0"), (header::ACCEPT, "*/*")];
-    sent.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
+/// With what every client sends at least.
+fn request<B>(body: B) -> Request<B> {
+    let mut request = Request::new(body);
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::HOST, HeaderValue::from_static("orders.example"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("bench/1.0"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    *request.headers_mut() = headers;
+    request
 }
 
-fn request<B>(headers: &HeaderMap, body: B) -> Request<B> {
-    let mut request = Request::new(body);
-    *request.headers_mut() = headers.clone();
+fn grpc<B>(body: B) -> Request<B> {
+    let mut request = request(body);
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     request
+}
+
+/// A clone of the service for each request, as axum does it: made ready, called and driven to the end.
+#[inline(always)]
+fn ask<S: Service<Req> + Clone, Req>(service: &S, request: Req) {
+    let mut service = service.clone();
+    let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(ready, Poll::Ready(Ok(()))));
+    drop(drive(service.call(request)));
 }
 
 fn builder() -> CircuitBreakerBuilder {
@@ -99,10 +112,9 @@ fn calls(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut service: impl
     });
 }
 
-/// A clone of the service for each call, as axum does it.
 fn clones(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, service: impl Service<u32, Response = u32> + Clone) {
     group.bench_function(name, |bencher| {
-        bencher.iter(|| drive(service.clone().oneshot(black_box(7))).ok().expect("answered"));
+        bencher.iter(|| ask(&service, black_box(7)));
     });
 }
 
@@ -119,9 +131,9 @@ fn closed_consecutive(criterion: &mut Criterion) {
     calls(&mut group, "bare service", service_fn(answer));
     calls(&mut group, "ours", ours.clone());
     calls(&mut group, "tower-resilience", resilience.clone());
-    clones(&mut group, "bare service, clone and oneshot", service_fn(answer));
-    clones(&mut group, "ours, clone and oneshot", ours);
-    clones(&mut group, "tower-resilience, clone and oneshot", resilience);
+    clones(&mut group, "bare service, a clone per call", service_fn(answer));
+    clones(&mut group, "ours, a clone per call", ours);
+    clones(&mut group, "tower-resilience, a clone per call", resilience);
     handle(&mut group, "ours, handle alone", &consecutive());
     let policy = failsafe::failure_policy::consecutive_failures(5, failsafe::backoff::constant(WINDOW));
     let failsafe = failsafe::Config::new().failure_policy(policy).build();
@@ -173,50 +185,45 @@ fn limits(criterion: &mut Criterion) {
     calls(&mut group, "tower, concurrency limit", tower);
 }
 
-/// As axum does it: a clone of the service for each request.
 fn http_layers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(HTTP);
-    let (plain, mut grpc) = (headers(), headers());
-    grpc.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let mut oneshot = |name: &str, service: &dyn Fn()| {
-        group.bench_function(name, |bencher| bencher.iter(service));
+    let mut each = |name: &str, call: &dyn Fn()| {
+        group.bench_function(name, |bencher| bencher.iter(call));
     };
-    let ask = || request(&plain, Empty::new());
+    let rest = || request(Empty::new());
     let bare = service_fn(http);
-    oneshot("bare service", &|| drop(drive(bare.oneshot(ask()))));
+    each("bare service", &|| ask(&bare, rest()));
     let closed = CircuitBreakerLayer::new(consecutive()).layer(service_fn(http));
-    oneshot("ours, closed", &|| drop(drive(closed.clone().oneshot(ask()))));
+    each("ours, closed", &|| ask(&closed, rest()));
     let timed = CircuitBreakerLayer::new(rate()).layer(service_fn(http));
-    oneshot("ours, closed, failure rate over 30 s", &|| drop(drive(timed.clone().oneshot(ask()))));
+    each("ours, closed, failure rate over 30 s", &|| ask(&timed, rest()));
     let open = CircuitBreakerLayer::new(open()).layer(service_fn(http));
-    oneshot("ours, open", &|| drop(drive(open.clone().oneshot(ask()))));
-    oneshot("ours, open, gRPC", &|| drop(drive(open.clone().oneshot(request(&grpc, Empty::new())))));
+    each("ours, open", &|| ask(&open, rest()));
+    each("ours, open, gRPC", &|| ask(&open, grpc(Empty::new())));
     let resilience = Resilience::builder().consecutive_failures(5).build().expect("valid").layer(service_fn(http));
-    oneshot("tower-resilience, closed", &|| drop(drive(resilience.clone().oneshot(ask()))));
+    each("tower-resilience, closed", &|| ask(&resilience, rest()));
     let limited = ConcurrencyLimitLayer::fixed(1024).layer(service_fn(http));
-    oneshot("ours, concurrency limit", &|| drop(drive(limited.clone().oneshot(ask()))));
+    each("ours, concurrency limit", &|| ask(&limited, rest()));
     let tower = ServiceBuilder::new().load_shed().concurrency_limit(1024).service(service_fn(http));
-    oneshot("tower, load shed and concurrency limit", &|| drop(drive(tower.clone().oneshot(ask()))));
+    each("tower, load shed and concurrency limit", &|| ask(&tower, rest()));
     // Nobody listens.
     let silent = AccessLogLayer::new().layer(service_fn(http));
-    oneshot("ours, access log", &|| drop(drive(silent.clone().oneshot(ask()))));
+    each("ours, access log", &|| ask(&silent, rest()));
     let silent = TraceLayer::new_for_http().layer(service_fn(http));
-    oneshot("tower-http, trace", &|| drop(drive(silent.clone().oneshot(ask()))));
+    each("tower-http, trace", &|| ask(&silent, rest()));
 }
 
 /// The layers of a server over a route of axum, with nobody who listens to its log.
 fn server_stack(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(STACK);
     let route = || Router::new().route("/", get(|| async { "hello" }));
-    let headers = headers();
-    let ask = || request(&headers, Body::empty());
-    // The deadlines have a timer, which wants a runtime.
+    // The deadline of tower-http has a timer, which wants a runtime.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _entered = runtime.enter();
     let bare = route();
-    group.bench_function("bare route", |bencher| bencher.iter(|| drop(drive(bare.clone().oneshot(ask())))));
+    group.bench_function("bare route", |bencher| bencher.iter(|| ask(&bare, request(Body::empty()))));
     let ours = ServerStack::new().breaker(CircuitBreakerLayer::new(consecutive())).layer(route());
-    group.bench_function("ours", |bencher| bencher.iter(|| drop(drive(ours.clone().oneshot(ask())))));
+    group.bench_function("ours", |bencher| bencher.iter(|| ask(&ours, request(Body::empty()))));
     // What there is of the same: no breaker, no limit of hops, one log line per event instead of one per request.
     let theirs = ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -227,9 +234,7 @@ fn server_stack(criterion: &mut Criterion) {
         .concurrency_limit(1024)
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, WINDOW))
         .service(route());
-    group.bench_function("tower and tower-http", |bencher| {
-        bencher.iter(|| drop(drive(theirs.clone().oneshot(ask()))));
-    });
+    group.bench_function("tower and tower-http", |bencher| bencher.iter(|| ask(&theirs, request(Body::empty()))));
 }
 
 /// Time per call of each of `threads` threads that share a breaker.

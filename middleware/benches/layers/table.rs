@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 pub(crate) const CLOSED: &str = "closed, consecutive failures";
 pub(crate) const RATE: &str = "closed, failure rate";
 pub(crate) const LIMIT: &str = "concurrency limit";
-pub(crate) const HTTP: &str = "clone and oneshot, HTTP";
+pub(crate) const HTTP: &str = "HTTP, a clone per request";
 pub(crate) const STACK: &str = "server stack, axum route";
 pub(crate) const THREADS: &str = "threads on one breaker";
 
@@ -52,11 +52,11 @@ const TARGETS: [Target; 10] = [
         most: Most::OverAndClock(30.0),
     },
     Target {
-        name: "the same, clone and oneshot",
+        name: "the same, a clone per call",
         group: CLOSED,
-        ours: "ours, clone and oneshot",
-        bare: "bare service, clone and oneshot",
-        others: "tower-resilience, clone and oneshot",
+        ours: "ours, a clone per call",
+        bare: "bare service, a clone per call",
+        others: "tower-resilience, a clone per call",
         most: Most::Over(45.0),
     },
     Target {

@@ -47,7 +47,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (outcome, place) = match ready!(this.admission.poll_outcome(cx)) {
-            Ok(called) => called,
+            Ok((outcome, place)) => (outcome, place.take()),
             Err(overloaded) => {
                 let rejection = overloaded.rejection();
                 return Poll::Ready(Ok(rejected(this.reject.reject(*this.protocol, &rejection), &rejection)));

@@ -118,9 +118,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let called = ready!(self.project().admission.poll_outcome(cx));
         let (outcome, place) = called.map_err(ConcurrencyLimitError::Overloaded)?;
-        if let Some(mut place) = place {
+        if let Some(place) = place {
             place.answered();
         }
+        *place = None;
         Poll::Ready(outcome.map_err(ConcurrencyLimitError::Service))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant of [`AutoReject`]: a gRPC rejection has no body at all, so that its headers can end the stream.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -39,7 +39,31 @@ impl RejectResponse for AutoReject {
     }
 }
 
-fn problem(rejection: &Rejection) -> Response<Bytes> {
+/// The bodies of the first rejections that there were, of those whose words are constants: nearly all there are. None is
+/// ever forgotten, and the ninth is written each time.
+static WRITTEN: [OnceLock<Written>; 8] = [const { OnceLock::new() }; 8];
+
+struct Written {
+    status: StatusCode,
+    code: &'static str,
+    message: &'static str,
+    body: String,
+}
+
+fn problem_body(rejection: &Rejection) -> Bytes {
+    let Rejection { status, code, message: Cow::Borrowed(message), .. } = *rejection else {
+        return write_problem(rejection).into();
+    };
+    for place in &WRITTEN {
+        let written = place.get_or_init(|| Written { status, code, message, body: write_problem(rejection) });
+        if (written.status, written.code, written.message) == (status, code, message) {
+            return Bytes::from_static(written.body.as_bytes());
+        }
+    }
+    write_problem(rejection).into()
+}
+
+fn write_problem(rejection: &Rejection) -> String {
     /// All but what is said, to take the whole body from the allocator at once.
     const FRAME: &str = r#"{"type":"about:blank","title":"","status":000,"detail":"","code":""}"#;
     let status = rejection.status;
@@ -55,9 +79,12 @@ fn problem(rejection: &Rejection) -> Response<Bytes> {
     json.push_str(r#","code":"#);
     json_string(&mut json, rejection.code);
     json.push('}');
+    json
+}
 
-    let mut response = Response::new(Bytes::from(json));
-    *response.status_mut() = status;
+fn problem(rejection: &Rejection) -> Response<Bytes> {
+    let mut response = Response::new(problem_body(rejection));
+    *response.status_mut() = rejection.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(retry_after) = rejection.retry_after {
@@ -110,6 +137,26 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let json = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"try \"later\"","code":"circuit_open"}"#;
         assert_eq!(response.body(), json);
+    }
+
+    #[test]
+    fn every_rejection_has_its_own_body_however_many_there_are() {
+        const WORDS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        for _ in 0..2 {
+            for (code, message) in WORDS.iter().flat_map(|code| WORDS.map(|message| (*code, message))) {
+                for rejection in
+                    [Rejection::unavailable(code, message), Rejection::unavailable(code, message.to_owned())]
+                {
+                    let body = AutoReject.reject(Protocol::Rest, &rejection).into_body();
+                    assert_eq!(body, write_problem(&rejection), "{code} {message}");
+                }
+            }
+        }
+        let (mut busy, mut gone) = (Rejection::unavailable("a", "a"), Rejection::unavailable("a", "a"));
+        (busy.status, gone.status) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::GONE);
+        for rejection in [busy, gone] {
+            assert_eq!(AutoReject.reject(Protocol::Rest, &rejection).into_body(), write_problem(&rejection));
+        }
     }
 
     #[test]
