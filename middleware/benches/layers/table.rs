@@ -87,7 +87,7 @@ const TARGETS: [Target; 10] = [
         name: "the same, gRPC",
         group: HTTP,
         ours: "ours, open, gRPC",
-        bare: BARE,
+        bare: "bare service, gRPC",
         others: "",
         most: Most::Over(150.0),
     },

@@ -48,6 +48,9 @@ pub struct CircuitBreaker {
     shared: Arc<Shared>,
 }
 
+/// On cache lines of its own: a closed circuit is only read, while the count of its handles, which stands before it, is
+/// written by every call.
+#[repr(align(64))]
 struct Shared {
     name: Arc<str>,
     policy: Policy,

@@ -39,28 +39,26 @@ impl RejectResponse for AutoReject {
     }
 }
 
-/// The bodies of the first rejections that there were, of those whose words are constants: nearly all there are. None is
+/// The words of the first rejections that there were, of those whose words are constants: nearly all there are. None is
 /// ever forgotten, and the ninth is written each time.
-static WRITTEN: [OnceLock<Written>; 8] = [const { OnceLock::new() }; 8];
+static WRITTEN: [OnceLock<Words>; 8] = [const { OnceLock::new() }; 8];
 
-struct Written {
+/// What a rejection says, as it stands on the wire.
+struct Words {
     status: StatusCode,
     code: &'static str,
     message: &'static str,
-    body: String,
+    problem: String,
+    grpc_message: HeaderValue,
 }
 
-fn problem_body(rejection: &Rejection) -> Bytes {
-    let Rejection { status, code, message: Cow::Borrowed(message), .. } = *rejection else {
-        return write_problem(rejection).into();
-    };
-    for place in &WRITTEN {
-        let written = place.get_or_init(|| Written { status, code, message, body: write_problem(rejection) });
-        if (written.status, written.code, written.message) == (status, code, message) {
-            return Bytes::from_static(written.body.as_bytes());
-        }
-    }
-    write_problem(rejection).into()
+/// The words of this rejection, if they are among those.
+fn written(rejection: &Rejection) -> Option<&'static Words> {
+    let Rejection { status, code, message: Cow::Borrowed(message), .. } = *rejection else { return None };
+    let write =
+        || Words { status, code, message, problem: write_problem(rejection), grpc_message: grpc_message(message) };
+    let mut written = WRITTEN.iter().map(|place| place.get_or_init(write));
+    written.find(|words| (words.status, words.code, words.message) == (status, code, message))
 }
 
 fn write_problem(rejection: &Rejection) -> String {
@@ -83,7 +81,11 @@ fn write_problem(rejection: &Rejection) -> String {
 }
 
 fn problem(rejection: &Rejection) -> Response<Bytes> {
-    let mut response = Response::new(problem_body(rejection));
+    let body = match written(rejection) {
+        Some(words) => Bytes::from_static(words.problem.as_bytes()),
+        None => Bytes::from(write_problem(rejection)),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = rejection.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -99,7 +101,11 @@ fn trailers_only(rejection: &Rejection) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(&GRPC_STATUS, number(rejection.grpc_code as u64));
-    headers.insert(&GRPC_MESSAGE, grpc_message(&rejection.message));
+    let message = match written(rejection) {
+        Some(words) => words.grpc_message.clone(),
+        None => grpc_message(&rejection.message),
+    };
+    headers.insert(&GRPC_MESSAGE, message);
     let pushback_ms = match rejection.retry_after {
         Some(retry_after) => Some(number(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))),
         None => (rejection.grpc_code == GrpcCode::Unavailable).then(|| HeaderValue::from_static("-1")),
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rejection_has_its_own_body_however_many_there_are() {
+    fn every_rejection_has_its_own_words_however_many_there_are() {
         const WORDS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
         for _ in 0..2 {
             for (code, message) in WORDS.iter().flat_map(|code| WORDS.map(|message| (*code, message))) {
@@ -149,6 +155,8 @@ mod tests {
                 {
                     let body = AutoReject.reject(Protocol::Rest, &rejection).into_body();
                     assert_eq!(body, write_problem(&rejection), "{code} {message}");
+                    let response = AutoReject.reject(Protocol::Grpc, &rejection);
+                    assert_eq!(response.headers()["grpc-message"], message);
                 }
             }
         }
