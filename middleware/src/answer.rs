@@ -43,6 +43,7 @@ where
 {
     type Output = Result<Response<GuardedBody<B>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().step.project() {
             StepProj::Call { future } => Poll::Ready(Ok(ready!(future.poll(cx))?.map(GuardedBody::unguarded))),

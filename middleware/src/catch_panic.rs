@@ -26,20 +26,21 @@ type Hook = dyn Fn(&str) + Send + Sync;
 /// Answers `internal`, 500 / INTERNAL, when the service panics. The answer does not tell what the panic said.
 #[derive(Clone)]
 pub struct CatchPanicLayer {
-    hook: Arc<Hook>,
+    /// `None` logs.
+    hook: Option<Arc<Hook>>,
 }
 
 impl CatchPanicLayer {
     /// Logs panics as errors (with the feature `tracing`).
     #[must_use]
     pub fn new() -> Self {
-        Self { hook: Arc::new(log) }
+        Self { hook: None }
     }
 
     /// Calls `hook` with each panic's message instead of logging it.
     #[must_use]
     pub fn on_panic(self, hook: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { hook: Arc::new(hook) }
+        Self { hook: Some(Arc::new(hook)) }
     }
 }
 
@@ -74,7 +75,7 @@ impl<S> Layer<S> for CatchPanicLayer {
 #[derive(Clone)]
 pub struct CatchPanicService<S> {
     inner: S,
-    hook: Arc<Hook>,
+    hook: Option<Arc<Hook>>,
 }
 
 impl<S: fmt::Debug> fmt::Debug for CatchPanicService<S> {
@@ -92,10 +93,12 @@ where
     type Error = S::Error;
     type Future = CatchPanicFuture<S::Future>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
         let (future, panic) = match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
@@ -129,7 +132,7 @@ pin_project! {
         // Of a panic in `call`: told at the first poll, as all answers are.
         panic: Option<Payload>,
         protocol: Protocol,
-        hook: Arc<Hook>,
+        hook: Option<Arc<Hook>>,
     }
 }
 
@@ -139,6 +142,7 @@ where
 {
     type Output = Result<Response<GuardedBody<B>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let payload = match this.future.as_mut().as_pin_mut() {
@@ -153,7 +157,10 @@ where
         };
         // What is left of the service may panic once more as it is dropped.
         let _ = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
-        (this.hook)(payload.message());
+        match this.hook {
+            Some(hook) => hook(payload.message()),
+            None => log(payload.message()),
+        }
         Poll::Ready(Ok(internal().into_response(*this.protocol)))
     }
 }

@@ -14,11 +14,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{GrpcCode, GuardedBody, Protocol, Rejection, Verdict};
+use crate::{GrpcCode, GuardedBody, Protocol, Rejection, Verdict, grpc_code::GRPC_TIMEOUT};
+
+/// Ten years: what can be added to any clock.
+const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Answers `deadline_exceeded`, 504 / DEADLINE_EXCEEDED, when the response's head takes too long. The verdict is
 /// [`Verdict::Ignore`] if the client had shortened the time, else [`Verdict::Failure`].
@@ -47,7 +50,7 @@ impl DeadlineLayer {
     /// its timer enabled.
     #[must_use]
     pub fn new(max: Duration) -> Self {
-        Self { max }
+        Self { max: max.min(TIME_MAX) }
     }
 }
 
@@ -75,10 +78,12 @@ where
     type Error = S::Error;
     type Future = DeadlineFuture<S::Future>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
         let asked = match protocol {
@@ -86,8 +91,10 @@ where
             Protocol::Rest => None,
         };
         DeadlineFuture {
+            // The clock first: the time that the call itself takes counts.
+            end: Instant::now() + asked.unwrap_or(self.max),
             future: Some(self.inner.call(request)),
-            sleep: sleep(asked.unwrap_or(self.max)),
+            sleep: None,
             protocol,
             verdict: if asked.is_some() { Verdict::Ignore } else { Verdict::Failure },
         }
@@ -96,7 +103,7 @@ where
 
 /// The time in a `grpc-timeout` header: up to eight digits and a unit. `None` for anything else.
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -118,8 +125,10 @@ pin_project! {
     pub struct DeadlineFuture<F> {
         #[pin]
         future: Option<F>,
+        end: Instant,
+        // Made when there is something to wait for.
         #[pin]
-        sleep: Sleep,
+        sleep: Option<Sleep>,
         protocol: Protocol,
         verdict: Verdict,
     }
@@ -131,6 +140,7 @@ where
 {
     type Output = Result<Response<GuardedBody<B>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let future = this.future.as_mut().as_pin_mut().expect("a future is not polled after it was ready");
@@ -138,7 +148,11 @@ where
         if let Poll::Ready(result) = future.poll(cx) {
             return Poll::Ready(result.map(|response| response.map(GuardedBody::unguarded)));
         }
-        ready!(this.sleep.poll(cx));
+        if this.sleep.is_none() {
+            this.sleep.set(Some(sleep_until(*this.end)));
+        }
+        let sleep = this.sleep.as_mut().as_pin_mut().expect("it was made just now, or earlier");
+        ready!(sleep.poll(cx));
         this.future.set(None);
         Poll::Ready(Ok(deadline_exceeded(*this.verdict).into_response(*this.protocol)))
     }
@@ -156,7 +170,7 @@ fn deadline_exceeded(verdict: Verdict) -> Rejection {
 
 impl<F> fmt::Debug for DeadlineFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeadlineFuture").field("sleep", &self.sleep).finish_non_exhaustive()
+        f.debug_struct("DeadlineFuture").field("end", &self.end).finish_non_exhaustive()
     }
 }
 

@@ -4,10 +4,13 @@
 
 use std::fmt;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 /// The header (or trailer) that carries the status of a gRPC call.
-pub(crate) const GRPC_STATUS: &str = "grpc-status";
+pub(crate) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The header with the time that a client gives a call.
+pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// A gRPC status code. The discriminants are the numbers of the gRPC protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,7 +73,7 @@ impl GrpcCode {
     /// a number.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let value = headers.get(GRPC_STATUS)?;
+        let value = headers.get(&GRPC_STATUS)?;
         let number = value.to_str().ok().and_then(|text| text.parse().ok());
         Some(number.map_or(Self::Unknown, Self::from_i32))
     }
@@ -120,9 +123,9 @@ mod tests {
     fn an_unreadable_status_is_unknown_and_an_absent_one_is_none() {
         let mut headers = HeaderMap::new();
         assert_eq!(GrpcCode::of(&headers), None);
-        headers.insert(GRPC_STATUS, HeaderValue::from_static("fourteen"));
+        headers.insert(&GRPC_STATUS, HeaderValue::from_static("fourteen"));
         assert_eq!(GrpcCode::of(&headers), Some(GrpcCode::Unknown));
-        headers.insert(GRPC_STATUS, HeaderValue::from_static("14"));
+        headers.insert(&GRPC_STATUS, HeaderValue::from_static("14"));
         assert_eq!(GrpcCode::of(&headers), Some(GrpcCode::Unavailable));
     }
 }

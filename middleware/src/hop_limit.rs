@@ -101,10 +101,12 @@ where
     type Error = S::Error;
     type Future = AnswerFuture<S::Future>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let hops = hops(request.headers(), &self.header);
         if hops.0 > self.max {

@@ -28,6 +28,7 @@ impl Protocol {
     /// assert_eq!(Protocol::of(&headers), Protocol::Grpc);
     /// ```
     #[must_use]
+    #[inline]
     pub fn of(headers: &HeaderMap) -> Self {
         match headers.get(CONTENT_TYPE) {
             Some(value) if is_grpc(value) => Self::Grpc,

@@ -12,8 +12,13 @@ use crate::{
 };
 
 /// The log entry of one request: the guard that the access log puts on a response's body.
+///
+/// It is a pointer, so that futures and bodies carry one word when nobody listens.
 #[derive(Debug)]
-pub struct Entry {
+pub struct Entry(Box<Record>);
+
+#[derive(Debug)]
+struct Record {
     method: Method,
     uri: Uri,
     protocol: Protocol,
@@ -48,7 +53,7 @@ enum Outcome {
 impl Entry {
     pub(super) fn new<B>(request: &Request<B>, lookup: Lookup) -> Self {
         let id = request.extensions().get().map(RequestId::header_value);
-        Self {
+        Self(Box::new(Record {
             method: request.method().clone(),
             uri: request.uri().clone(),
             protocol: Protocol::of(request.headers()),
@@ -60,10 +65,16 @@ impl Entry {
             head: None,
             body_bytes: 0,
             written: false,
-        }
+        }))
     }
 
     pub(super) fn responded<B>(&mut self, response: &Response<B>) {
+        self.0.responded(response);
+    }
+}
+
+impl Record {
+    fn responded<B>(&mut self, response: &Response<B>) {
         let grpc_status = match self.protocol {
             Protocol::Grpc => GrpcCode::of(response.headers()),
             Protocol::Rest => None,
@@ -88,6 +99,14 @@ impl Entry {
             (Protocol::Grpc, code) => code.is_some_and(|code| !code.is_server_fault()),
         };
         if fine { Outcome::Ok } else { Outcome::Error }
+    }
+
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
+        if let (Some(head), Some(code)) = (&mut self.head, trailers.and_then(GrpcCode::of)) {
+            head.grpc_status = Some(code);
+        }
+        let verdict = self.head.as_ref().and_then(|head| head.verdict).unwrap_or_else(|| self.call.end(trailers));
+        self.write(self.outcome_at_end(), verdict);
     }
 
     fn write(&mut self, outcome: Outcome, verdict: Verdict) {
@@ -134,27 +153,23 @@ impl Entry {
 
 impl BodyGuard for Entry {
     fn data(&mut self, bytes: usize) {
-        self.body_bytes += bytes as u64;
+        self.0.body_bytes += bytes as u64;
     }
 
     fn wants_trailers(&self) -> bool {
-        self.protocol == Protocol::Grpc
+        self.0.protocol == Protocol::Grpc
     }
 
     fn end(mut self, trailers: Option<&HeaderMap>) {
-        if let (Some(head), Some(code)) = (&mut self.head, trailers.and_then(GrpcCode::of)) {
-            head.grpc_status = Some(code);
-        }
-        let verdict = self.head.as_ref().and_then(|head| head.verdict).unwrap_or_else(|| self.call.end(trailers));
-        self.write(self.outcome_at_end(), verdict);
+        self.0.end(trailers);
     }
 
     fn error(mut self) {
-        self.write(Outcome::Error, Verdict::Failure);
+        self.0.write(Outcome::Error, Verdict::Failure);
     }
 }
 
-impl Drop for Entry {
+impl Drop for Record {
     fn drop(&mut self) {
         match (self.written, std::thread::panicking()) {
             (true, _) => {}

@@ -114,10 +114,12 @@ where
     type Error = S::Error;
     type Future = AccessLogFuture<S::Future>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let entry = tracing::enabled!(target: TARGET, tracing::Level::WARN).then(|| Entry::new(&request, self.lookup));
         AccessLogFuture { future: self.inner.call(request), entry }
@@ -141,6 +143,7 @@ where
 {
     type Output = Result<Response<GuardedBody<B, Entry>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let outcome = ready!(dropping_on_unwind(this.entry, || this.future.poll(cx)));

@@ -68,6 +68,7 @@ pin_project! {
 impl<B, G> GuardedBody<B, G> {
     /// The body of a rejection; no guard, as nothing was admitted.
     #[must_use]
+    #[inline]
     pub fn rejection(bytes: Bytes) -> Self {
         let bytes = (!bytes.is_empty()).then_some(bytes);
         Self { source: Source::Rejection { bytes }, guard: None }
@@ -75,6 +76,7 @@ impl<B, G> GuardedBody<B, G> {
 
     /// `body`, watched by nobody.
     #[must_use]
+    #[inline]
     pub fn unguarded(body: B) -> Self {
         Self { source: Source::Body { body }, guard: None }
     }
@@ -83,6 +85,7 @@ impl<B, G> GuardedBody<B, G> {
 impl<B: Body, G: BodyGuard> GuardedBody<B, G> {
     /// `body`, watched by `guard` to its end. A body that is over already ends the guard here.
     #[must_use]
+    #[inline]
     pub fn new(body: B, guard: G) -> Self {
         if is_over(&body, &guard) {
             guard.end(None);
@@ -132,6 +135,7 @@ where
         polled
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Body { body } => body.is_end_stream(),
@@ -139,6 +143,7 @@ where
         }
     }
 
+    #[inline]
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Body { body } => body.size_hint(),
@@ -148,6 +153,7 @@ where
 }
 
 /// Servers do not poll a body again that says it is over, nor (HTTP/1) one that has filled its content length.
+#[inline]
 fn is_over<B: Body, G: BodyGuard>(body: &B, guard: &G) -> bool {
     body.is_end_stream() || (!guard.wants_trailers() && body.size_hint().exact() == Some(0))
 }

@@ -3,7 +3,7 @@
 //! It makes no calls and knows no protocol. Invariants: every change of state happens under the lock and is then
 //! published in the word; listeners and logs run after the lock is released. There is one lock, so no lock order.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -48,6 +48,9 @@ pub struct CircuitBreaker {
     shared: Arc<Shared>,
 }
 
+/// On cache lines of its own: a closed circuit is only read, while the count of its handles, which stands before it, is
+/// written by every call.
+#[repr(align(64))]
 struct Shared {
     name: Arc<str>,
     policy: Policy,
@@ -85,27 +88,24 @@ impl CircuitBreaker {
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         let word = self.word();
-        match word.state() {
-            CircuitState::Closed | CircuitState::Disabled => {
-                Ok(Permit::new(self.clone(), word.generation(), Pass::Free))
-            }
-            CircuitState::Open | CircuitState::HalfOpen | CircuitState::Isolated => self.try_acquire_slow(),
-        }
+        let (generation, pass) = match word.state() {
+            CircuitState::Closed | CircuitState::Disabled => (word.generation(), Pass::Free),
+            CircuitState::Open | CircuitState::HalfOpen | CircuitState::Isolated => self.ask()?,
+        };
+        Ok(Permit::new(self.clone(), generation, pass))
     }
 
+    /// Asks a circuit that does not admit every call.
     #[cold]
-    fn try_acquire_slow(&self) -> Result<Permit, Rejected> {
+    fn ask(&self) -> Result<(u64, Pass), Rejected> {
         let now = Instant::now();
-        let (admitted, generation) =
-            self.change(now, |machine| (machine.admit(now, &self.shared.policy), machine.generation()));
-        match admitted {
-            Ok(pass) => Ok(Permit::new(self.clone(), generation, pass)),
-            Err(rejected) => {
-                self.shared.rejected_total.fetch_add(1, Relaxed);
-                self.shared.metrics.rejected();
-                Err(rejected)
-            }
+        let admitted = self
+            .change(now, |machine| machine.admit(now, &self.shared.policy).map(|pass| (machine.generation(), pass)));
+        if admitted.is_err() {
+            self.shared.rejected_total.fetch_add(1, Relaxed);
+            self.shared.metrics.rejected();
         }
+        admitted
     }
 
     /// The name that it was built with.
@@ -178,7 +178,7 @@ impl CircuitBreaker {
     }
 
     #[cold]
-    fn settle_probe(&self, generation: u64, probe: u64, verdict: Verdict, slow: bool) {
+    fn settle_probe(&self, generation: u64, probe: NonZeroU64, verdict: Verdict, slow: bool) {
         let now = Instant::now();
         let verdict = if slow && verdict == Verdict::Success { Verdict::Failure } else { verdict };
         self.change(now, |machine| machine.settle(generation, probe, verdict, now, &self.shared.policy));
@@ -186,6 +186,14 @@ impl CircuitBreaker {
 
     #[inline]
     fn count(&self, generation: u64, verdict: Verdict) {
+        // A success after a success, which is nearly all that happens, writes nothing.
+        if self.word().count(generation, verdict, self.shared.policy.failures_to_open) != Count::Keep {
+            self.change_count(generation, verdict);
+        }
+    }
+
+    #[cold]
+    fn change_count(&self, generation: u64, verdict: Verdict) {
         let mut word = self.word();
         loop {
             match word.count(generation, verdict, self.shared.policy.failures_to_open) {

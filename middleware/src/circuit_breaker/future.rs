@@ -6,7 +6,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -18,34 +17,35 @@ use crate::{
 };
 
 pin_project! {
-    /// The response of a service behind a breaker, or the breaker's own.
-    pub struct CircuitBreakerFuture<F, R> {
+    /// The response of a service behind a breaker, or the breaker's own. `C` watches the call, `R` writes a refusal.
+    pub struct CircuitBreakerFuture<F, C, R = crate::AutoReject> {
         #[pin]
-        step: Step<F, R>,
+        step: Step<F, C, R>,
     }
 }
 
 pin_project! {
     #[project = StepProj]
-    enum Step<F, R> {
-        Call { #[pin] future: F, guard: Option<VerdictGuard<R>> },
-        Refused { response: Option<Response<Bytes>>, rejection: Rejection },
+    enum Step<F, C, R> {
+        Call { #[pin] future: F, guard: Option<VerdictGuard<C>> },
+        Refused { refused: Rejected, protocol: Protocol, reject: R },
     }
 }
 
-impl<F, R> CircuitBreakerFuture<F, R> {
-    pub(super) fn call(future: F, guard: Option<VerdictGuard<R>>) -> Self {
+impl<F, C, R> CircuitBreakerFuture<F, C, R> {
+    #[inline]
+    pub(super) fn call(future: F, guard: Option<VerdictGuard<C>>) -> Self {
         Self { step: Step::Call { future, guard } }
     }
 
-    pub(super) fn refused(reject: &impl RejectResponse, protocol: Protocol, refused: Rejected) -> Self {
-        let rejection = circuit_open(refused);
-        Self { step: Step::Refused { response: Some(reject.reject(protocol, &rejection)), rejection } }
+    #[inline]
+    pub(super) fn refused(refused: Rejected, protocol: Protocol, reject: R) -> Self {
+        Self { step: Step::Refused { refused, protocol, reject } }
     }
 }
 
 /// `circuit_open`, 503 / UNAVAILABLE, with the remaining open time.
-fn circuit_open(refused: Rejected) -> Rejection {
+fn circuit_open(refused: &Rejected) -> Rejection {
     let message = match refused.reason {
         RejectReason::Open | RejectReason::HalfOpenFull => "the circuit is open: recent calls failed",
         RejectReason::Isolated => "the circuit is isolated by an operator",
@@ -54,20 +54,22 @@ fn circuit_open(refused: Rejected) -> Rejection {
         .with_retry_after(refused.retry_after)
 }
 
-impl<F, R, B, E> Future for CircuitBreakerFuture<F, R>
+impl<F, C, R, B, E> Future for CircuitBreakerFuture<F, C, R>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    R: ClassifyResponse,
+    C: ClassifyResponse,
+    R: RejectResponse,
     B: Body,
 {
-    type Output = Result<Response<GuardedBody<B, VerdictGuard<R>>>, E>;
+    type Output = Result<Response<GuardedBody<B, VerdictGuard<C>>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (future, slot) = match self.project().step.project() {
             StepProj::Call { future, guard } => (future, guard),
-            StepProj::Refused { response, rejection } => {
-                let response = response.take().expect("a future is not polled after it was ready");
-                return Poll::Ready(Ok(rejected(response, rejection)));
+            StepProj::Refused { refused, protocol, reject } => {
+                let rejection = circuit_open(refused);
+                return Poll::Ready(Ok(rejected(reject.reject(*protocol, &rejection), &rejection)));
             }
         };
         let outcome = ready!(dropping_on_unwind(slot, || future.poll(cx)));
@@ -87,7 +89,7 @@ where
     }
 }
 
-impl<F, R> fmt::Debug for CircuitBreakerFuture<F, R> {
+impl<F, C, R> fmt::Debug for CircuitBreakerFuture<F, C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerFuture").finish_non_exhaustive()
     }

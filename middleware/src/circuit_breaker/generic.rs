@@ -110,10 +110,12 @@ where
     type Error = CircuitBreakerError<S::Error>;
     type Future = GenericCircuitBreakerFuture<S::Future, J>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(CircuitBreakerError::Service)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let step = match self.breaker.try_acquire() {
             Ok(permit) => {
@@ -157,6 +159,7 @@ where
 {
     type Output = Result<Res, CircuitBreakerError<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let (future, slot) = match self.project().step.project() {
             StepProj::Call { future, guard } => (future, guard),

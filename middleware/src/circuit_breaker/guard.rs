@@ -16,6 +16,7 @@ pub struct VerdictGuard<R> {
 }
 
 impl<R: ClassifyResponse> VerdictGuard<R> {
+    #[inline]
     pub(crate) fn new(permit: Permit, call: R) -> Self {
         Self { permit, call }
     }
@@ -32,12 +33,14 @@ impl<R: ClassifyResponse> VerdictGuard<R> {
     }
 
     /// What the head of the response says, if anything.
+    #[inline]
     pub(crate) fn head<B>(&mut self, response: &Response<B>) -> Option<Verdict> {
         self.permit.answered();
         self.call.head(response)
     }
 
     /// Settles with the verdict, or watches the body until there is one.
+    #[inline]
     pub(crate) fn watch<B: Body>(
         self,
         verdict: Option<Verdict>,
@@ -54,10 +57,12 @@ impl<R: ClassifyResponse> VerdictGuard<R> {
 }
 
 impl<R: ClassifyResponse> BodyGuard for VerdictGuard<R> {
+    #[inline]
     fn wants_trailers(&self) -> bool {
         self.call.wants_trailers()
     }
 
+    #[inline]
     fn end(self, trailers: Option<&HeaderMap>) {
         let verdict = self.call.end(trailers);
         self.permit.complete(verdict);

@@ -166,12 +166,12 @@ where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     K: Clone + Eq + Hash,
     C: Classify,
-    R: RejectResponse,
+    R: RejectResponse + Clone,
     ResB: Body<Data = Bytes>,
 {
     type Response = Response<GuardedBody<ResB, VerdictGuard<C::Response>>>;
     type Error = S::Error;
-    type Future = CircuitBreakerFuture<S::Future, C::Response>;
+    type Future = CircuitBreakerFuture<S::Future, C::Response, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -186,7 +186,9 @@ where
                 let guard = permit.map(|permit| VerdictGuard::new(permit, self.layer.classify.request(&request)));
                 CircuitBreakerFuture::call(self.inner.call(request), guard)
             }
-            Err(refused) => CircuitBreakerFuture::refused(&self.layer.reject, Protocol::of(request.headers()), refused),
+            Err(refused) => {
+                CircuitBreakerFuture::refused(refused, Protocol::of(request.headers()), self.layer.reject.clone())
+            }
         }
     }
 }

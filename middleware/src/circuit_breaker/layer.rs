@@ -76,24 +76,28 @@ impl<S, C, R, ReqB, ResB> Service<Request<ReqB>> for CircuitBreakerService<S, C,
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     C: Classify,
-    R: RejectResponse,
+    R: RejectResponse + Clone,
     ResB: Body<Data = Bytes>,
 {
     type Response = Response<GuardedBody<ResB, VerdictGuard<C::Response>>>;
     type Error = S::Error;
-    type Future = CircuitBreakerFuture<S::Future, C::Response>;
+    type Future = CircuitBreakerFuture<S::Future, C::Response, R>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         match self.breaker.try_acquire() {
             Ok(permit) => {
                 let guard = VerdictGuard::new(permit, self.classify.request(&request));
                 CircuitBreakerFuture::call(self.inner.call(request), Some(guard))
             }
-            Err(refused) => CircuitBreakerFuture::refused(&self.reject, Protocol::of(request.headers()), refused),
+            Err(refused) => {
+                CircuitBreakerFuture::refused(refused, Protocol::of(request.headers()), self.reject.clone())
+            }
         }
     }
 }

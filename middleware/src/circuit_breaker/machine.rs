@@ -4,7 +4,7 @@
 //! a verdict from an earlier one changes nothing; half-open always has a place free, or a probe under way whose time
 //! runs out.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use tokio::time::Instant;
 
@@ -41,9 +41,10 @@ enum State {
 #[derive(Debug, Default)]
 struct Probes {
     /// Number and end of time of each probe under way. One whose time is over loses its place, but not its say.
-    under_way: Vec<(u64, Instant)>,
+    under_way: Vec<(NonZeroU64, Instant)>,
     succeeded: u32,
-    next: u64,
+    /// How many were ever admitted, which numbers them.
+    admitted: u64,
 }
 
 /// How a call was admitted.
@@ -52,7 +53,7 @@ pub(super) enum Pass {
     /// Like every other.
     Free,
     /// As the half-open circuit's probe of this number.
-    Probe(u64),
+    Probe(NonZeroU64),
 }
 
 impl Machine {
@@ -136,7 +137,14 @@ impl Machine {
     }
 
     /// A probe of `generation` ended.
-    pub(super) fn settle(&mut self, generation: u64, probe: u64, verdict: Verdict, now: Instant, policy: &Policy) {
+    pub(super) fn settle(
+        &mut self,
+        generation: u64,
+        probe: NonZeroU64,
+        verdict: Verdict,
+        now: Instant,
+        policy: &Policy,
+    ) {
         let State::HalfOpen(probes) = &mut self.state else { return };
         // A straggler of an earlier generation has no say in this one.
         if self.generation != generation {
@@ -195,14 +203,14 @@ impl Machine {
 }
 
 impl Probes {
-    fn admit(&mut self, now: Instant, policy: &Policy) -> Option<u64> {
+    fn admit(&mut self, now: Instant, policy: &Policy) -> Option<NonZeroU64> {
         self.under_way.retain(|(_, end)| now < *end);
         let taken = self.under_way.len() + self.succeeded as usize;
         if taken >= policy.half_open.probes as usize {
             return None;
         }
-        let number = self.next;
-        self.next += 1;
+        let number = NonZeroU64::MIN.saturating_add(self.admitted);
+        self.admitted += 1;
         self.under_way.push((number, now + policy.half_open.timeout));
         Some(number)
     }
@@ -223,7 +231,7 @@ mod tests {
     }
 
     /// A machine that is half-open at the returned time, and its one probe.
-    fn half_open(policy: &Policy) -> (Machine, Instant, u64) {
+    fn half_open(policy: &Policy) -> (Machine, Instant, NonZeroU64) {
         let mut machine = Machine::new();
         let now = Instant::now();
         machine.trip(0, RUN, Duration::ZERO, now, policy);

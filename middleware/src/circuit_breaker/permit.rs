@@ -14,11 +14,11 @@ use crate::Verdict;
 /// [`Verdict::Failure`].
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit {
-    breaker: CircuitBreaker,
+    /// `None` once it is settled.
+    breaker: Option<CircuitBreaker>,
     generation: u64,
     pass: Pass,
     pace: Pace,
-    settled: bool,
 }
 
 /// How long the call takes, if that matters.
@@ -33,24 +33,15 @@ impl Permit {
     #[inline]
     pub(super) fn new(breaker: CircuitBreaker, generation: u64, pass: Pass) -> Self {
         let pace = if breaker.slow_from().is_some() { Pace::Since(Instant::now()) } else { Pace::Unmeasured };
-        Self { breaker, generation, pass, pace, settled: false }
+        Self { breaker: Some(breaker), generation, pass, pace }
     }
 
     /// The service has answered, and what follows (the body of a response, say) does not count as slow. Without this
     /// a call takes until it is complete. Only the first time counts.
     #[inline]
     pub fn answered(&mut self) {
-        if let Pace::Since(_) = self.pace {
-            self.pace = Pace::Answered { slow: self.is_slow() };
-        }
-    }
-
-    #[inline]
-    fn is_slow(&self) -> bool {
-        match self.pace {
-            Pace::Unmeasured => false,
-            Pace::Answered { slow } => slow,
-            Pace::Since(begun) => self.breaker.slow_from().is_some_and(|slow_from| begun.elapsed() >= slow_from),
+        if let (Pace::Since(_), Some(breaker)) = (self.pace, &self.breaker) {
+            self.pace = Pace::Answered { slow: self.pace.is_slow(breaker) };
         }
     }
 
@@ -62,16 +53,27 @@ impl Permit {
 
     #[inline]
     pub(super) fn settle(&mut self, verdict: Verdict) {
-        self.settled = true;
-        let slow = self.is_slow();
-        self.breaker.settle(self.generation, self.pass, verdict, slow);
+        if let Some(breaker) = self.breaker.take() {
+            breaker.settle(self.generation, self.pass, verdict, self.pace.is_slow(&breaker));
+        }
+    }
+}
+
+impl Pace {
+    #[inline]
+    fn is_slow(self, breaker: &CircuitBreaker) -> bool {
+        match self {
+            Self::Unmeasured => false,
+            Self::Answered { slow } => slow,
+            Self::Since(begun) => breaker.slow_from().is_some_and(|slow_from| begun.elapsed() >= slow_from),
+        }
     }
 }
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if !self.settled {
+        if self.breaker.is_some() {
             self.settle(if std::thread::panicking() { Verdict::Failure } else { Verdict::Cancelled });
         }
     }
@@ -80,7 +82,7 @@ impl Drop for Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("breaker", &self.breaker.name())
+            .field("breaker", &self.breaker.as_ref().map(CircuitBreaker::name))
             .field("generation", &self.generation)
             .field("pass", &self.pass)
             .finish_non_exhaustive()

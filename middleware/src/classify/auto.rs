@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header::RETRY_AFTER};
 
 use super::{Classify, ClassifyResponse};
-use crate::{GrpcCode, Protocol, Verdict};
+use crate::{GrpcCode, Protocol, Verdict, grpc_code::GRPC_TIMEOUT};
 
 /// The default: tells REST from gRPC by the content types.
 ///
@@ -40,11 +40,13 @@ pub struct AutoResponse {
 impl Classify for AutoClassify {
     type Response = AutoResponse;
 
+    #[inline]
     fn request<B>(&self, request: &Request<B>) -> AutoResponse {
+        let protocol = Protocol::of(request.headers());
         AutoResponse {
-            protocol: Protocol::of(request.headers()),
+            protocol,
             head_only: request.method() == Method::HEAD,
-            client_deadline: request.headers().contains_key("grpc-timeout"),
+            client_deadline: protocol == Protocol::Grpc && request.headers().contains_key(&GRPC_TIMEOUT),
         }
     }
 }
@@ -62,6 +64,7 @@ impl AutoResponse {
 }
 
 impl ClassifyResponse for AutoResponse {
+    #[inline]
     fn head<B>(&mut self, response: &Response<B>) -> Option<Verdict> {
         if let Some(verdict) = response.extensions().get::<Verdict>() {
             return Some(*verdict);
@@ -89,6 +92,7 @@ impl ClassifyResponse for AutoResponse {
         }
     }
 
+    #[inline]
     fn end(self, trailers: Option<&HeaderMap>) -> Verdict {
         match self.protocol {
             Protocol::Rest => Verdict::Success,
@@ -98,6 +102,7 @@ impl ClassifyResponse for AutoResponse {
         }
     }
 
+    #[inline]
     fn wants_trailers(&self) -> bool {
         self.protocol == Protocol::Grpc
     }

@@ -60,22 +60,21 @@ where
     F: Future,
     W: Future<Output = Result<Begun<F>, Overloaded>>,
 {
-    /// The outcome of the service, and the place that it held.
+    /// The outcome of the service, and the place that it holds: to be taken, or told and left.
+    #[inline]
     #[expect(clippy::type_complexity, reason = "it is taken apart at once, in two places")]
     pub(super) fn poll_outcome(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(F::Output, Option<Place>), Overloaded>> {
-        loop {
-            let (future, place) = match self.as_mut().project() {
-                AdmissionProj::Called { future, place } => {
-                    let outcome = ready!(future.poll(cx));
-                    return Poll::Ready(Ok((outcome, place.take())));
-                }
-                AdmissionProj::Waiting { turn } => ready!(turn.poll(cx))?,
-                AdmissionProj::Refused { overloaded } => return Poll::Ready(Err(*overloaded)),
-            };
+    ) -> Poll<Result<(F::Output, &mut Option<Place>), Overloaded>> {
+        if let AdmissionProj::Waiting { turn } = self.as_mut().project() {
+            let (future, place) = ready!(turn.poll(cx))?;
             self.set(Self::Called { future, place: Some(place) });
+        }
+        match self.project() {
+            AdmissionProj::Called { future, place } => Poll::Ready(Ok((ready!(future.poll(cx)), place))),
+            AdmissionProj::Refused { overloaded } => Poll::Ready(Err(*overloaded)),
+            AdmissionProj::Waiting { .. } => unreachable!("who waited has just been called"),
         }
     }
 }

@@ -28,6 +28,7 @@ pin_project! {
 }
 
 impl<F, R, W> ConcurrencyLimitFuture<F, R, W> {
+    #[inline]
     pub(super) fn new(admission: Admission<F, W>, protocol: Protocol, hold: Hold, reject: R) -> Self {
         Self { admission, protocol, hold, reject }
     }
@@ -42,10 +43,11 @@ where
 {
     type Output = Result<Response<GuardedBody<B, Place>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (outcome, place) = match ready!(this.admission.poll_outcome(cx)) {
-            Ok(called) => called,
+            Ok((outcome, place)) => (outcome, place.take()),
             Err(overloaded) => {
                 let rejection = overloaded.rejection();
                 return Poll::Ready(Ok(rejected(this.reject.reject(*this.protocol, &rejection), &rejection)));
@@ -55,10 +57,8 @@ where
         let Some(mut place) = place else {
             return Poll::Ready(Ok(response.map(GuardedBody::unguarded)));
         };
-        if says_overloaded(&response) {
-            place.overloaded();
-        } else {
-            place.answered();
+        if place.is_measured() {
+            if says_overloaded(&response) { place.overloaded() } else { place.answered() }
         }
         Poll::Ready(Ok(match *this.hold {
             Hold::ResponseHead => response.map(GuardedBody::unguarded),

@@ -70,10 +70,12 @@ impl<S: Service<Req>, Req> Service<Req> for GenericConcurrencyLimitService<S, Ov
     type Error = ConcurrencyLimitError<S::Error>;
     type Future = GenericConcurrencyLimitFuture<S::Future>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(ConcurrencyLimitError::Service)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let admission = Admission::at_once(&self.limit, || self.inner.call(request));
         GenericConcurrencyLimitFuture { admission }
@@ -85,10 +87,12 @@ impl<S: Service<Req> + Clone, Req> Service<Req> for GenericConcurrencyLimitServi
     type Error = ConcurrencyLimitError<S::Error>;
     type Future = GenericConcurrencyLimitFuture<S::Future, Turn<S, Req>>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(ConcurrencyLimitError::Service)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let admission = Admission::in_turn(&self.limit, self.overflow, &mut self.inner, request);
         GenericConcurrencyLimitFuture { admission }
@@ -110,12 +114,14 @@ where
 {
     type Output = Result<Res, ConcurrencyLimitError<E>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let called = ready!(self.project().admission.poll_outcome(cx));
         let (outcome, place) = called.map_err(ConcurrencyLimitError::Overloaded)?;
-        if let Some(mut place) = place {
+        if let Some(place) = place {
             place.answered();
         }
+        *place = None;
         Poll::Ready(outcome.map_err(ConcurrencyLimitError::Service))
     }
 }

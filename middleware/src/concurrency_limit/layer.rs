@@ -124,10 +124,12 @@ where
     type Error = S::Error;
     type Future = ConcurrencyLimitFuture<S::Future, R>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
         let admission = Admission::at_once(&self.limit, || self.inner.call(request));
@@ -145,10 +147,12 @@ where
     type Error = S::Error;
     type Future = ConcurrencyLimitFuture<S::Future, R, Turn<S, Request<ReqB>>>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
         let admission = Admission::in_turn(&self.limit, self.overflow, &mut self.inner, request);

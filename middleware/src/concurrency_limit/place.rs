@@ -47,6 +47,12 @@ impl Place {
         self.sample(Sample::Refused);
     }
 
+    /// Whether the limit wants to know what becomes of it: the limit is adaptive, and was not told yet.
+    #[inline]
+    pub(super) fn is_measured(&self) -> bool {
+        self.begun.is_some()
+    }
+
     #[inline]
     fn sample(&mut self, sample: Sample) {
         if let Some(begun) = self.begun.take() {

@@ -29,6 +29,7 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection without a time to retry after, which says nothing about the service's health.
     #[must_use]
+    #[inline]
     pub fn new(
         status: StatusCode,
         grpc_code: GrpcCode,
@@ -40,18 +41,21 @@ impl Rejection {
 
     /// Nothing was done, because nothing can be done now: 503 / UNAVAILABLE.
     #[must_use]
+    #[inline]
     pub fn unavailable(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, GrpcCode::Unavailable, code, message)
     }
 
     /// Tells the caller when to try again.
     #[must_use]
+    #[inline]
     pub fn with_retry_after(self, retry_after: impl Into<Option<Duration>>) -> Self {
         Self { retry_after: retry_after.into(), ..self }
     }
 
     /// Tells breakers further out what to make of it.
     #[must_use]
+    #[inline]
     pub fn with_verdict(self, verdict: Verdict) -> Self {
         Self { verdict, ..self }
     }

@@ -2,13 +2,16 @@
 //!
 //! Invariant of [`AutoReject`]: a gRPC rejection has no body at all, so that its headers can end the stream.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::encode::{grpc_message, json_string};
+use super::encode::{grpc_message, json_string, number};
 use crate::{GrpcCode, Protocol, Rejection, grpc_code::GRPC_STATUS};
+
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+static GRPC_PUSHBACK_MS: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// Writes rejections.
 ///
@@ -36,11 +39,37 @@ impl RejectResponse for AutoReject {
     }
 }
 
-fn problem(rejection: &Rejection) -> Response<Bytes> {
+/// The words of the first rejections that there were, of those whose words are constants: nearly all there are. None is
+/// ever forgotten, and the ninth is written each time.
+static WRITTEN: [OnceLock<Words>; 8] = [const { OnceLock::new() }; 8];
+
+/// What a rejection says, as it stands on the wire.
+struct Words {
+    status: StatusCode,
+    code: &'static str,
+    message: &'static str,
+    problem: String,
+    grpc_message: HeaderValue,
+}
+
+/// The words of this rejection, if they are among those.
+fn written(rejection: &Rejection) -> Option<&'static Words> {
+    let Rejection { status, code, message: Cow::Borrowed(message), .. } = *rejection else { return None };
+    let write =
+        || Words { status, code, message, problem: write_problem(rejection), grpc_message: grpc_message(message) };
+    let mut written = WRITTEN.iter().map(|place| place.get_or_init(write));
+    written.find(|words| (words.status, words.code, words.message) == (status, code, message))
+}
+
+fn write_problem(rejection: &Rejection) -> String {
+    /// All but what is said, to take the whole body from the allocator at once.
+    const FRAME: &str = r#"{"type":"about:blank","title":"","status":000,"detail":"","code":""}"#;
     let status = rejection.status;
-    let mut json = String::with_capacity(128);
+    let title = status.canonical_reason().unwrap_or("Error");
+    let said = title.len() + rejection.message.len() + rejection.code.len();
+    let mut json = String::with_capacity(FRAME.len() + said);
     json.push_str(r#"{"type":"about:blank","title":"#);
-    json_string(&mut json, status.canonical_reason().unwrap_or("Error"));
+    json_string(&mut json, title);
     json.push_str(r#","status":"#);
     json.push_str(status.as_str());
     json.push_str(r#","detail":"#);
@@ -48,13 +77,20 @@ fn problem(rejection: &Rejection) -> Response<Bytes> {
     json.push_str(r#","code":"#);
     json_string(&mut json, rejection.code);
     json.push('}');
+    json
+}
 
-    let mut response = Response::new(Bytes::from(json));
-    *response.status_mut() = status;
+fn problem(rejection: &Rejection) -> Response<Bytes> {
+    let body = match written(rejection) {
+        Some(words) => Bytes::from_static(words.problem.as_bytes()),
+        None => Bytes::from(write_problem(rejection)),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = rejection.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(retry_after) = rejection.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+        headers.insert(header::RETRY_AFTER, number(whole_seconds(retry_after)));
     }
     response
 }
@@ -64,16 +100,18 @@ fn trailers_only(rejection: &Rejection) -> Response<Bytes> {
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(GRPC_STATUS, HeaderValue::from(rejection.grpc_code.as_i32()));
-    if let Ok(message) = HeaderValue::try_from(grpc_message(&rejection.message)) {
-        headers.insert("grpc-message", message);
-    }
-    let pushback = match rejection.retry_after {
-        Some(retry_after) => Some(i64::try_from(retry_after.as_millis()).unwrap_or(i64::MAX)),
-        None => (rejection.grpc_code == GrpcCode::Unavailable).then_some(-1),
+    headers.insert(&GRPC_STATUS, number(rejection.grpc_code as u64));
+    let message = match written(rejection) {
+        Some(words) => words.grpc_message.clone(),
+        None => grpc_message(&rejection.message),
     };
-    if let Some(pushback_ms) = pushback {
-        headers.insert("grpc-retry-pushback-ms", HeaderValue::from(pushback_ms));
+    headers.insert(&GRPC_MESSAGE, message);
+    let pushback_ms = match rejection.retry_after {
+        Some(retry_after) => Some(number(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))),
+        None => (rejection.grpc_code == GrpcCode::Unavailable).then(|| HeaderValue::from_static("-1")),
+    };
+    if let Some(pushback_ms) = pushback_ms {
+        headers.insert(&GRPC_PUSHBACK_MS, pushback_ms);
     }
     response
 }
@@ -105,6 +143,28 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let json = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"try \"later\"","code":"circuit_open"}"#;
         assert_eq!(response.body(), json);
+    }
+
+    #[test]
+    fn every_rejection_has_its_own_words_however_many_there_are() {
+        const WORDS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        for _ in 0..2 {
+            for (code, message) in WORDS.iter().flat_map(|code| WORDS.map(|message| (*code, message))) {
+                for rejection in
+                    [Rejection::unavailable(code, message), Rejection::unavailable(code, message.to_owned())]
+                {
+                    let body = AutoReject.reject(Protocol::Rest, &rejection).into_body();
+                    assert_eq!(body, write_problem(&rejection), "{code} {message}");
+                    let response = AutoReject.reject(Protocol::Grpc, &rejection);
+                    assert_eq!(response.headers()["grpc-message"], message);
+                }
+            }
+        }
+        let (mut busy, mut gone) = (Rejection::unavailable("a", "a"), Rejection::unavailable("a", "a"));
+        (busy.status, gone.status) = (StatusCode::TOO_MANY_REQUESTS, StatusCode::GONE);
+        for rejection in [busy, gone] {
+            assert_eq!(AutoReject.reject(Protocol::Rest, &rejection).into_body(), write_problem(&rejection));
+        }
     }
 
     #[test]

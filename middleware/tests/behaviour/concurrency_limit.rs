@@ -8,6 +8,7 @@ use campanile_middleware::{ConcurrencyLimitLayer, Hold};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::sync::Semaphore;
+use tokio_test::{assert_ready, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::support::{answer, fed, get, grpc, problem_code};
@@ -88,6 +89,15 @@ async fn a_dropped_body_and_a_dropped_future_give_the_place_back() {
     assert_eq!(limit.in_flight(), 1);
     drop(future);
     assert_eq!(limit.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_fails_gives_its_place_back_with_the_error() {
+    let limit = ConcurrencyLimitLayer::fixed(1);
+    let fails = service_fn(|_: Request<Empty<Bytes>>| async { Err::<Response<Full<Bytes>>, _>("no connection") });
+    let mut failing = spawn(limit.layer(fails).call(get("/")));
+    assert!(assert_ready!(failing.poll()).is_err());
+    assert_eq!(limit.in_flight(), 0, "though the future is still there");
 }
 
 #[tokio::test]

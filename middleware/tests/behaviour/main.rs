@@ -1,6 +1,7 @@
 //! What the layers promise, tested in one process and mostly on a paused clock.
 
 mod access_log;
+mod allocations;
 mod balancing;
 mod breaker_model;
 mod circuit_breaker;

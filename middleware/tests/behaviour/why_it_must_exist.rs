@@ -13,7 +13,8 @@ use std::{
 use axum::{Router, body::Body, routing::get as route};
 use bytes::Bytes;
 use campanile_middleware::{
-    CircuitBreaker, CircuitBreakerLayer, CircuitState, ConcurrencyLimitLayer, HalfOpen, Permit, Verdict, Window,
+    CircuitBreaker, CircuitBreakerLayer, CircuitState, ConcurrencyLimitLayer, HalfOpen, Instance, Permit, ReplayBody,
+    RoundRobin, Verdict, Window,
 };
 use failsafe::CircuitBreaker as _;
 use http::{Request, Response};
@@ -22,10 +23,10 @@ use tokio::time::advance;
 use tokio_test::{assert_pending, task::spawn};
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, balance::p2c::Balance, buffer::BufferLayer, discover::ServiceList,
-    limit::ConcurrencyLimit as TowerLimit, load::Constant, service_fn,
+    limit::ConcurrencyLimit as TowerLimit, load::Constant, service_fn, util::BoxCloneSyncService,
 };
 
-use crate::support::{answer, fed, get, grpc};
+use crate::support::{answer, fed, get, grpc, text};
 
 type Req = Request<Empty<Bytes>>;
 
@@ -172,6 +173,30 @@ async fn the_routes_of_a_router_share_one_circuit_and_one_limit() {
     assert_eq!(ask("/fails").await.expect("infallible").status(), 500);
     assert_eq!(ask("/fine").await.expect("infallible").status(), 503, "the other route is shut too");
     assert_eq!(breaker.state(), CircuitState::Open);
+}
+
+/// tonic's `balance_list` chooses at random, and goes on choosing endpoints that are gone.
+#[tokio::test]
+async fn a_dead_instance_costs_no_request_and_the_others_take_turns() {
+    let asked: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let instances = ["a", "dead", "b"].map(|name| {
+        let asked = asked.clone();
+        let service = service_fn(move |_: Request<ReplayBody<Empty<Bytes>>>| {
+            asked.lock().expect("one thread").push(name);
+            async move { if name == "dead" { Err("no connection") } else { Ok(text(200, name)) } }
+        });
+        Instance::new(name, BoxCloneSyncService::new(service), fragile())
+    });
+    let balancer = RoundRobin::new(instances).never_sent(|_: &&str| true);
+    for _ in 0..10 {
+        // Not idempotent: what may have been processed would not be asked again.
+        let post = Request::post("/").body(Empty::<Bytes>::new()).expect("valid");
+        assert_eq!(balancer.clone().oneshot(post).await.expect("another instance answers").status(), 200);
+    }
+    let asked = asked.lock().expect("one thread");
+    assert_eq!(asked.iter().filter(|name| **name == "dead").count(), 1, "its circuit is open: {asked:?}");
+    let answered: Vec<&str> = asked.iter().copied().filter(|name| *name != "dead").collect();
+    assert!(answered.windows(2).all(|pair| pair[0] != pair[1]), "{asked:?}");
 }
 
 /// tower-http's GrpcErrorsAsFailures takes a body without trailers for a success, and a 503 without `grpc-status` too.
