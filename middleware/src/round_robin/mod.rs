@@ -2,14 +2,17 @@
 //! instance provably did nothing.
 
 mod answered_by;
-mod attempt;
 mod budget;
+mod drive;
+mod exchange;
 mod failover;
 mod future;
 mod health;
 mod instance;
+mod ledger;
 mod never_sent;
 mod pass;
+mod replayed;
 mod rotation;
 mod service;
 mod snapshot;

@@ -18,8 +18,14 @@ use http::{Request, Response, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Failover, Instance, RoundRobinFuture, RoundRobinSnapshot, failover::Policy, rotation::Rotation};
-use crate::{AutoResponse, GuardedBody, ReplayBody, VerdictGuard};
+use super::{
+    Failover, Instance, RoundRobinFuture, RoundRobinSnapshot,
+    exchange::Itself,
+    failover::{Policy, Rules, is_idempotent},
+    replayed::Answer,
+    rotation::Rotation,
+};
+use crate::ReplayBody;
 
 /// Sends each request to the next instance in turn, by weight. Clones share the instances and the turn.
 ///
@@ -43,8 +49,8 @@ use crate::{AutoResponse, GuardedBody, ReplayBody, VerdictGuard};
 /// | `outcome_unknown` | 502 / UNAVAILABLE | it may or may not have been done |
 /// | `request_body` | 400 / INVALID_ARGUMENT | the request's own body broke off |
 pub struct RoundRobin<S, E, B> {
-    rotation: Arc<Rotation<S>>,
-    policy: Arc<Policy<E, B>>,
+    pub(super) rotation: Arc<Rotation<S>>,
+    pub(super) policy: Arc<Policy<Parts, Response<B>, E>>,
 }
 
 impl<S, E, B> RoundRobin<S, E, B> {
@@ -54,7 +60,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
         // A hasher has random keys: a fleet of clients must not all begin with the same instance.
         let start = RandomState::new().hash_one(()) as usize;
         let rotation = Rotation::new(instances.into_iter().collect(), start);
-        Self { rotation: Arc::new(rotation), policy: Arc::default() }
+        Self { rotation: Arc::new(rotation), policy: Arc::new(Policy::new(is_idempotent)) }
     }
 
     /// Starts with the instance at this index instead.
@@ -67,7 +73,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
     /// What is done when an attempt fails.
     #[must_use]
     pub fn failover(self, failover: Failover) -> Self {
-        self.with(|policy| policy.set_failover(failover))
+        self.with(|policy| policy.rules().set_failover(failover))
     }
 
     /// Which errors of an instance's service prove that the request was never sent: a refused connection, say. Default:
@@ -96,7 +102,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
     /// ones are still left alone. From 0 (never) to 1; half is a good beginning for five instances and more. Default: 0.
     #[must_use]
     pub fn panic_below(self, part: f64) -> Self {
-        self.with(|policy| policy.panic_below = part)
+        self.with(|policy| policy.rules().panic_below = part)
     }
 
     /// How long an instance that is added, becomes ready, or whose circuit closes, takes from a tenth of its share to the
@@ -151,12 +157,16 @@ impl<S, E, B> RoundRobin<S, E, B> {
     pub fn snapshot(&self) -> RoundRobinSnapshot {
         RoundRobinSnapshot {
             instances: self.instances().iter().map(Instance::snapshot).collect(),
-            repeats_total: self.policy.repeats_total(),
-            budget_left: self.policy.budget_left(),
+            repeats_total: self.rules().repeats_total(),
+            budget_left: self.rules().budget_left(),
         }
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Policy<E, B>)) -> Self {
+    fn rules(&self) -> &Rules {
+        &self.policy.rules
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Policy<Parts, Response<B>, E>)) -> Self {
         change(Arc::make_mut(&mut self.policy));
         self
     }
@@ -181,15 +191,15 @@ where
     ReqB::Error: Into<Box<dyn Error + Send + Sync>>,
     ResB: Body<Data = Bytes>,
 {
-    type Response = Response<GuardedBody<ResB, VerdictGuard<AutoResponse>>>;
+    type Response = Answer<ResB>;
     type Error = Infallible;
-    type Future = RoundRobinFuture<S, S::Future, E, ReqB, ResB>;
+    type Future = RoundRobinFuture<Itself<S>, S::Future, E, ReqB, ResB>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        RoundRobinFuture::new(self.rotation.clone(), self.policy.clone(), request)
+        RoundRobinFuture::new(self, Itself::NEW, request)
     }
 }
