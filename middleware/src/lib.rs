@@ -9,7 +9,10 @@
 //! - State belongs to the layer, not to the services made from it: applied once per route or once per connection, it is
 //!   still one circuit and one limit.
 //! - What is taken (a permit, a place) is taken in `call` and comes back by drop.
-//! - No layer boxes futures or bodies, or needs its service to be `Clone` (except [`RoundRobin`]).
+//! - No layer boxes futures or bodies, or needs its service to be `Clone` (except a round robin, which clones one for every
+//!   attempt, and a queue of a concurrency limit).
+//! - Breaker, limit and round robin also come for any `Service<Req>` at all: [`GenericCircuitBreakerLayer`],
+//!   [`GenericConcurrencyLimitLayer`], [`GenericRoundRobin`].
 //!
 //! # A server's stack
 //!
@@ -106,8 +109,9 @@ pub use protocol::Protocol;
 pub use reject::{AutoReject, RejectResponse, Rejection, RejectionCode};
 pub use request_id::{RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 pub use round_robin::{
-    AnsweredBy, Failover, HealthCheck, Instance, InstanceSnapshot, RetryBudget, RoundRobin, RoundRobinFuture,
-    RoundRobinSnapshot, is_never_sent,
+    AnsweredBy, Direct, Failover, GenericRoundRobin, GenericRoundRobinFuture, GenericRoundRobinLayer,
+    GenericRoundRobinService, HealthCheck, Instance, InstanceSnapshot, RetryBudget, RoundRobin, RoundRobinError,
+    RoundRobinFuture, RoundRobinLayer, RoundRobinService, RoundRobinSnapshot, ToAddress, is_never_sent,
 };
 pub use stack::{ClientStack, Guards, ServerFront, ServerStack};
 pub use verdict::Verdict;

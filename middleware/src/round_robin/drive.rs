@@ -34,6 +34,7 @@ use super::{
     pass::Pass,
     rotation::{Rotation, Round},
 };
+use crate::Verdict;
 
 /// How often a waiting request tries again without being woken: circuits close and standbys take over unannounced.
 const TICK: Duration = Duration::from_millis(50);
@@ -201,7 +202,7 @@ where
             Poll::Pending => None,
             Poll::Ready(Err(error)) => Some(error),
         };
-        pass.failed();
+        pass.complete(Verdict::Failure);
         Next::Failed(Failed::NothingDone(this.exchange.unready(error)))
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use http::{Method, request::Parts};
 
-use super::{RetryBudget, budget::Bucket};
+use super::{RetryBudget, budget::Bucket, ledger::Repeat};
 use crate::{RejectReason, Rejected};
 
 /// What is done when an attempt at a request fails.
@@ -113,23 +113,35 @@ impl Default for Rules {
 /// The settings with the answers to what they depend on: of a request `Q`, its response `R` and its error `E`.
 pub(super) struct Policy<Q, R, E> {
     pub(super) rules: Arc<Rules>,
-    pub(super) never_sent: Arc<Ask<E>>,
-    pub(super) refused: Arc<Ask<R>>,
+    pub(super) never_sent: Option<Arc<Ask<E>>>,
+    pub(super) refused: Option<Arc<Ask<R>>>,
     pub(super) idempotent: Arc<Ask<Q>>,
 }
 
 impl<Q, R, E> Policy<Q, R, E> {
     pub(super) fn new(idempotent: impl Fn(&Q) -> bool + Send + Sync + 'static) -> Self {
-        Self {
-            rules: Arc::default(),
-            never_sent: Arc::new(|_| false),
-            refused: Arc::new(|_| false),
-            idempotent: Arc::new(idempotent),
-        }
+        Self { rules: Arc::default(), never_sent: None, refused: None, idempotent: Arc::new(idempotent) }
     }
 
     pub(super) fn rules(&mut self) -> &mut Rules {
         Arc::make_mut(&mut self.rules)
+    }
+
+    pub(super) fn repeat(&self, request: &Q) -> Repeat {
+        if (self.idempotent)(request) { Repeat::Idempotent } else { Repeat::Never }
+    }
+
+    pub(super) fn is_never_sent(&self, error: &E) -> bool {
+        self.never_sent.as_ref().is_some_and(|ask| ask(error))
+    }
+
+    pub(super) fn is_refused(&self, response: &R) -> bool {
+        self.refused.as_ref().is_some_and(|ask| ask(response))
+    }
+
+    /// Whether any outcome can tell that an instance did nothing.
+    pub(super) fn knows_refusals(&self) -> bool {
+        self.never_sent.is_some() || self.refused.is_some()
     }
 }
 

@@ -54,7 +54,7 @@ impl<E, ReqB: Body<Data = Bytes>, ResB> Replayed<E, ReqB, ResB> {
     ) -> (Self, Ledger<Unanswered<ResB>>) {
         let (parts, body) = request.into_parts();
         let protocol = Protocol::of(&parts.headers);
-        let repeat = if (policy.idempotent)(&parts) { Repeat::Idempotent } else { Repeat::Never };
+        let repeat = policy.repeat(&parts);
         let failover = policy.rules.failover;
         let replay = Replay::new(body, failover.replay_limit);
         let replayed = Self { policy, parts: Some(parts), replay, protocol, repeat };
@@ -95,7 +95,7 @@ where
         outcome: Result<Response<ResB>, E>,
     ) -> Result<Self::Answer, Failed<Self::End>> {
         match outcome {
-            Ok(response) if (self.policy.refused)(&response) => {
+            Ok(response) if self.policy.is_refused(&response) => {
                 watch.complete(Verdict::Ignore);
                 Err(Failed::NothingDone(Unanswered::Response(response)))
             }
@@ -113,7 +113,7 @@ where
             }
             Err(error) => {
                 watch.failed();
-                Err(match (self.policy.never_sent)(&error) {
+                Err(match self.policy.is_never_sent(&error) {
                     true => Failed::NothingDone(Unanswered::Unreachable),
                     false => Failed::MaybeDone(Unanswered::Unknown),
                 })

@@ -7,7 +7,6 @@ use std::{
     convert::Infallible,
     error::Error,
     fmt,
-    hash::{BuildHasher, RandomState},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -21,7 +20,7 @@ use tower_service::Service;
 use super::{
     Failover, Instance, RoundRobinFuture, RoundRobinSnapshot,
     exchange::Itself,
-    failover::{Policy, Rules, is_idempotent},
+    failover::{Policy, is_idempotent},
     replayed::Answer,
     rotation::Rotation,
 };
@@ -30,7 +29,9 @@ use crate::ReplayBody;
 /// Sends each request to the next instance in turn, by weight. Clones share the instances and the turn.
 ///
 /// `S` is the service of an instance, `E` its error and `B` the body of its responses. An instance's service is cloned for
-/// every attempt, and must take requests with a [`ReplayBody`].
+/// every attempt, and must take requests with a [`ReplayBody`]. Where one client serves all instances, `S` is an instance's
+/// address, and a [`RoundRobinLayer`](crate::RoundRobinLayer) puts it in front of the client. For services that are no HTTP,
+/// take [`GenericRoundRobin`](crate::GenericRoundRobin).
 ///
 /// - An instance whose circuit is open is skipped, and the log says `Instance NAME circuit OPEN; skipping`.
 /// - An instance that is not ready is asked last.
@@ -57,10 +58,10 @@ impl<S, E, B> RoundRobin<S, E, B> {
     /// Over these instances, starting with a random one.
     #[must_use]
     pub fn new(instances: impl IntoIterator<Item = Instance<S>>) -> Self {
-        // A hasher has random keys: a fleet of clients must not all begin with the same instance.
-        let start = RandomState::new().hash_one(()) as usize;
-        let rotation = Rotation::new(instances.into_iter().collect(), start);
-        Self { rotation: Arc::new(rotation), policy: Arc::new(Policy::new(is_idempotent)) }
+        Self {
+            rotation: Arc::new(Rotation::at_random(instances.into_iter().collect())),
+            policy: Arc::new(Policy::new(is_idempotent)),
+        }
     }
 
     /// Starts with the instance at this index instead.
@@ -80,14 +81,14 @@ impl<S, E, B> RoundRobin<S, E, B> {
     /// none.
     #[must_use]
     pub fn never_sent(self, never_sent: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|policy| policy.never_sent = Arc::new(never_sent))
+        self.with(|policy| policy.never_sent = Some(Arc::new(never_sent)))
     }
 
     /// Which responses say that the instance did nothing: "not active", say. They count neither for nor against its
     /// breaker. Default: none.
     #[must_use]
     pub fn refused(self, refused: impl Fn(&Response<B>) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|policy| policy.refused = Arc::new(refused))
+        self.with(|policy| policy.refused = Some(Arc::new(refused)))
     }
 
     /// Which requests may be processed twice. Default: GET, HEAD, PUT, DELETE, OPTIONS, TRACE, and those with an
@@ -121,8 +122,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
 
     /// Replaces the instances, and wakes the requests that wait for one. Requests under way end on those they are on.
     pub fn set_instances(&self, instances: impl IntoIterator<Item = Instance<S>>) {
-        let instances = instances.into_iter().collect();
-        self.rotation.change(|_| (instances, ()));
+        self.rotation.set(instances.into_iter().collect());
     }
 
     /// Adds an instance, or puts it in the place of the one that has its name.
@@ -130,14 +130,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
     where
         S: Clone,
     {
-        self.rotation.change(|instances| {
-            let mut instances = instances.to_vec();
-            match instances.iter_mut().find(|other| other.name() == instance.name()) {
-                Some(other) => *other = instance,
-                None => instances.push(instance),
-            }
-            (instances, ())
-        });
+        self.rotation.add(instance);
     }
 
     /// Takes out the instance of this name, and tells whether it was there. Requests under way end on it.
@@ -145,25 +138,13 @@ impl<S, E, B> RoundRobin<S, E, B> {
     where
         S: Clone,
     {
-        self.rotation.change(|instances| {
-            let left: Vec<_> = instances.iter().filter(|instance| instance.name() != name).cloned().collect();
-            let was_there = left.len() < instances.len();
-            (left, was_there)
-        })
+        self.rotation.remove(name)
     }
 
     /// What there is to tell about it and its instances.
     #[must_use]
     pub fn snapshot(&self) -> RoundRobinSnapshot {
-        RoundRobinSnapshot {
-            instances: self.instances().iter().map(Instance::snapshot).collect(),
-            repeats_total: self.rules().repeats_total(),
-            budget_left: self.rules().budget_left(),
-        }
-    }
-
-    fn rules(&self) -> &Rules {
-        &self.policy.rules
+        RoundRobinSnapshot::new(&self.instances(), &self.policy.rules)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Policy<Parts, Response<B>, E>)) -> Self {
