@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{ErrorIsFailure, Judge};
 
-/// [`RoundRobinLayer`](crate::RoundRobinLayer) for services that know nothing of HTTP: one client for all the instances of a [`GenericRoundRobin`].
+/// [`RoundRobinLayer`](crate::RoundRobinLayer) for services that know nothing of HTTP: one client for all the instances of a
+/// [`GenericRoundRobin`].
 ///
 /// ```
 /// use campanile_middleware::{CircuitBreaker, GenericRoundRobin, GenericRoundRobinLayer, Instance};
