@@ -59,8 +59,8 @@
 //! # Features
 //!
 //! - `tracing` (default): events for transitions, skipped instances and panics, and the access log.
-//! - `metrics`: what breakers do, for the recorder of the `metrics` crate that is installed when they are built; listed at
-//!   [`CircuitBreaker`].
+//! - `metrics`: what breakers, limits and round robins do, for the recorder of the `metrics` crate that is installed when
+//!   they are built; listed at [`CircuitBreaker`], [`ConcurrencyLimit`] and [`RoundRobin`].
 //! - `tower-http`: its classifiers decide what a failure is (`TowerHttpClassify`).
 
 #[cfg(feature = "tracing")]
@@ -80,6 +80,8 @@ mod request_id;
 mod round_robin;
 mod stack;
 mod sync;
+#[cfg(all(test, feature = "metrics"))]
+mod told;
 mod unwind;
 mod verdict;
 

@@ -11,7 +11,7 @@ use std::{
 
 use http::{Method, request::Parts};
 
-use super::{RetryBudget, budget::Bucket, ledger::Repeat};
+use super::{RetryBudget, budget::Bucket, ledger::Repeat, metrics::RoundMetrics};
 use crate::{RejectReason, Rejected};
 
 /// What is done when an attempt at a request fails.
@@ -59,6 +59,7 @@ pub(super) struct Rules {
     pub(super) panic_below: f64,
     bucket: Option<Arc<Bucket>>,
     repeats_total: Arc<AtomicU64>,
+    pub(super) metrics: RoundMetrics,
 }
 
 impl Rules {
@@ -80,6 +81,9 @@ impl Rules {
         let paid = self.bucket.as_ref().is_none_or(|bucket| bucket.withdraw());
         if paid {
             self.repeats_total.fetch_add(1, Relaxed);
+            self.metrics.repeated();
+        } else {
+            self.metrics.refused();
         }
         paid
     }
@@ -106,6 +110,7 @@ impl Default for Rules {
             panic_below: 0.0,
             bucket: failover.budget.map(|budget| Arc::new(Bucket::new(budget))),
             repeats_total: Arc::default(),
+            metrics: RoundMetrics::default(),
         }
     }
 }

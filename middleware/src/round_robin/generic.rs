@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     Failover, GenericRoundRobinFuture, Instance, RoundRobinError, RoundRobinSnapshot, exchange::Itself,
-    failover::Policy, rotation::Rotation,
+    failover::Policy, metrics::RoundMetrics, rotation::Rotation,
 };
 use crate::{ErrorIsFailure, Judge};
 
@@ -24,7 +24,7 @@ type CloneRequest<Req> = dyn Fn(&Req) -> Option<Req> + Send + Sync;
 ///
 /// `S` is the service of an instance (it is cloned for every attempt), or what it is reached by: see
 /// [`GenericRoundRobinLayer`](crate::GenericRoundRobinLayer). Rotation, circuits, panic mode, slow start, waiting and the
-/// budget of repeats are those of `RoundRobin`, and so is [`Failover`], except for its `replay_limit`.
+/// budget of repeats are those of `RoundRobin`, and so are the metrics and [`Failover`], except for its `replay_limit`.
 ///
 /// What becomes of the outcome of an attempt:
 ///
@@ -117,6 +117,13 @@ impl<S, Req, Res, E, J> GenericRoundRobin<S, Req, Res, E, J> {
     pub fn start(self, index: usize) -> Self {
         self.rotation.start_at(index);
         self
+    }
+
+    /// The name by which metrics tell of it. Default: none, and no metrics but those of the instances.
+    #[must_use]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        self.with(|policy| policy.rules().metrics = RoundMetrics::named(&name))
     }
 
     /// What is done when an attempt fails.

@@ -15,6 +15,7 @@ mod health;
 mod instance;
 mod layer;
 mod ledger;
+mod metrics;
 mod never_sent;
 mod pass;
 mod replayed;

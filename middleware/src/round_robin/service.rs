@@ -21,6 +21,7 @@ use super::{
     Failover, Instance, RoundRobinFuture, RoundRobinSnapshot,
     exchange::Itself,
     failover::{Policy, is_idempotent},
+    metrics::RoundMetrics,
     replayed::Answer,
     rotation::Rotation,
 };
@@ -49,6 +50,11 @@ use crate::ReplayBody;
 /// | `unavailable` | 503 / UNAVAILABLE | no instance could be reached; nothing was done |
 /// | `outcome_unknown` | 502 / UNAVAILABLE | it may or may not have been done |
 /// | `request_body` | 400 / INVALID_ARGUMENT | the request's own body broke off |
+///
+/// With the feature `metrics`, an instance tells the recorder that is installed when it is made, with its name as `instance`:
+/// the counter `round_robin_attempts_total` and the gauge `round_robin_instance_ready`, 0 or 1; its circuit is told by its
+/// breaker. A round robin that is [`named`](Self::named) tells, with its name as `round_robin`: the counters
+/// `round_robin_repeats_total`, and `round_robin_repeats_refused_total` for those that the budget did not pay for.
 pub struct RoundRobin<S, E, B> {
     pub(super) rotation: Arc<Rotation<S>>,
     pub(super) policy: Arc<Policy<Parts, Response<B>, E>>,
@@ -69,6 +75,13 @@ impl<S, E, B> RoundRobin<S, E, B> {
     pub fn start(self, index: usize) -> Self {
         self.rotation.start_at(index);
         self
+    }
+
+    /// The name by which metrics tell of it. Default: none, and no metrics but those of the instances.
+    #[must_use]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        self.with(|policy| policy.rules().metrics = RoundMetrics::named(&name))
     }
 
     /// What is done when an attempt fails.
