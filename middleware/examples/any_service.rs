@@ -1,4 +1,5 @@
-//! A service that is no HTTP: lookups in something slow and unreliable, behind a circuit and, without tower, the handle.
+//! Services that are no HTTP: lookups in something slow and unreliable, behind a circuit; the handle of that, without tower;
+//! and a round robin over replicas.
 //!
 //! ```text
 //! cargo run -p campanile-middleware --example any_service
@@ -7,7 +8,8 @@
 use std::{io, time::Duration};
 
 use campanile_middleware::{
-    CircuitBreaker, CircuitBreakerError, CircuitState, GenericCircuitBreakerLayer, Verdict, Window,
+    CircuitBreaker, CircuitBreakerError, CircuitState, GenericCircuitBreakerLayer, GenericRoundRobin, Instance,
+    Verdict, Window,
 };
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -56,4 +58,20 @@ async fn main() {
         Err(rejected) => println!("by hand: {rejected}"),
     }
     println!("{}", breaker.snapshot());
+
+    // Three replicas, the first of which has lost its disk: what fails there is looked up in the next one.
+    let replicas = [("a", 100), ("b", 0), ("c", 0)].map(|(name, offset)| {
+        let look_up = move |key: u32| look_up(key + offset);
+        Instance::new(name, service_fn(look_up), CircuitBreaker::builder(name).consecutive_failures(2).build())
+    });
+    let store = GenericRoundRobin::new(replicas).idempotent(|_| true).clone_request(|key: &u32| Some(*key)).judge(
+        |outcome: &io::Result<String>| match outcome {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Verdict::Failure,
+            _ => Verdict::Success,
+        },
+    );
+    for key in [2, 4, 6, 8, 10, 12] {
+        println!("{key}: {:?}", store.clone().oneshot(key).await);
+    }
+    println!("{}", store.snapshot());
 }

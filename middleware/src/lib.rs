@@ -9,7 +9,10 @@
 //! - State belongs to the layer, not to the services made from it: applied once per route or once per connection, it is
 //!   still one circuit and one limit.
 //! - What is taken (a permit, a place) is taken in `call` and comes back by drop.
-//! - No layer boxes futures or bodies, or needs its service to be `Clone` (except [`RoundRobin`]).
+//! - No layer boxes futures or bodies, or needs its service to be `Clone` (except a round robin, which clones one for every
+//!   attempt, and a queue of a concurrency limit).
+//! - Breaker, limit and round robin also come for any `Service<Req>` at all: [`GenericCircuitBreakerLayer`],
+//!   [`GenericConcurrencyLimitLayer`], [`GenericRoundRobin`].
 //!
 //! # A server's stack
 //!
@@ -56,8 +59,8 @@
 //! # Features
 //!
 //! - `tracing` (default): events for transitions, skipped instances and panics, and the access log.
-//! - `metrics`: what breakers do, for the recorder of the `metrics` crate that is installed when they are built; listed at
-//!   [`CircuitBreaker`].
+//! - `metrics`: what breakers, limits and round robins do, for the recorder of the `metrics` crate that is installed when
+//!   they are built; listed at [`CircuitBreaker`], [`ConcurrencyLimit`] and [`RoundRobin`].
 //! - `tower-http`: its classifiers decide what a failure is (`TowerHttpClassify`).
 
 #[cfg(feature = "tracing")]
@@ -77,6 +80,8 @@ mod request_id;
 mod round_robin;
 mod stack;
 mod sync;
+#[cfg(all(test, feature = "metrics"))]
+mod told;
 mod unwind;
 mod verdict;
 
@@ -106,8 +111,9 @@ pub use protocol::Protocol;
 pub use reject::{AutoReject, RejectResponse, Rejection, RejectionCode};
 pub use request_id::{RequestId, RequestIdFuture, RequestIdLayer, RequestIdService};
 pub use round_robin::{
-    AnsweredBy, Failover, HealthCheck, Instance, InstanceSnapshot, RetryBudget, RoundRobin, RoundRobinFuture,
-    RoundRobinSnapshot, is_never_sent,
+    AnsweredBy, Direct, Failover, GenericRoundRobin, GenericRoundRobinFuture, GenericRoundRobinLayer,
+    GenericRoundRobinService, HealthCheck, Instance, InstanceSnapshot, RetryBudget, RoundRobin, RoundRobinError,
+    RoundRobinFuture, RoundRobinLayer, RoundRobinService, RoundRobinSnapshot, ToAddress, is_never_sent,
 };
 pub use stack::{ClientStack, Guards, ServerFront, ServerStack};
 pub use verdict::Verdict;

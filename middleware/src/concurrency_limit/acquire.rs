@@ -43,6 +43,7 @@ struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.limit.metrics().left_queue();
         self.limit.leave(self.number);
     }
 }
@@ -55,6 +56,7 @@ impl Acquire {
             Err(overloaded) => Step::Decided { outcome: Some(Err(overloaded)) },
             Ok(Some(number)) => {
                 let ticket = Ticket { limit: limit.clone(), number };
+                limit.metrics().joined_queue();
                 let deadline = Instant::now() + queue.timeout.min(TIMEOUT_MAX);
                 Step::Waiting { ticket, deadline, timer: None }
             }

@@ -3,13 +3,18 @@
 //! It makes no calls and knows no protocol. Invariants: a place that is free is never kept from who waits; wakers run
 //! after the locks are released. Lock order: `gradient`, then `queue`.
 
-use std::{fmt, sync::Arc, task::Waker};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    task::Waker,
+};
 
 use tokio::time::Instant;
 
 use super::{
     Acquire, AdaptiveLimit, OverflowQueue, Overloaded, Place,
     gradient::{Gradient, Sample},
+    metrics::Metrics,
     queue::{Left, Queue},
     word::Word,
 };
@@ -20,6 +25,10 @@ use crate::sync::{
 };
 
 /// A limit of calls at once, usable with or without tower. Clones are handles to the same limit.
+///
+/// With the feature `metrics`, one that is [`named`](Self::named) tells the recorder that is installed then, with its name as
+/// `limit`: the gauges `concurrency_limit_max`, `concurrency_limit_in_flight` and `concurrency_limit_queued`, and the counter
+/// `concurrency_limit_rejected_total`.
 ///
 /// ```
 /// use campanile_middleware::ConcurrencyLimit;
@@ -40,6 +49,16 @@ struct Shared {
     queue: Mutex<Queue>,
     gradient: Option<Mutex<Gradient>>,
     shed_total: AtomicU64,
+    name: OnceLock<Arc<str>>,
+    metrics: Metrics,
+}
+
+/// The limit is another now.
+struct Change {
+    /// Of those who got a place by it.
+    wakers: Vec<Waker>,
+    from: usize,
+    to: usize,
 }
 
 /// A limit at one moment.
@@ -72,7 +91,18 @@ impl ConcurrencyLimit {
 
     fn new(word: Word, gradient: Option<Gradient>) -> Self {
         let (word, queue, shed_total) = (AtomicU64::new(word.0), Mutex::default(), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { word, queue, gradient: gradient.map(Mutex::new), shed_total }) }
+        let (gradient, name, metrics) = (gradient.map(Mutex::new), OnceLock::new(), Metrics::default());
+        Self { shared: Arc::new(Shared { word, queue, gradient, shed_total, name, metrics }) }
+    }
+
+    /// The name by which events and metrics tell of it. Give it before it is in use; the first one stays. Default: none, and
+    /// no metrics.
+    #[must_use]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        let name = self.shared.name.get_or_init(|| name.into());
+        let word = self.word();
+        self.shared.metrics.named(name, word.limit(), word.in_flight());
+        self
     }
 
     /// Takes a place, if there is one now.
@@ -98,14 +128,14 @@ impl ConcurrencyLimit {
     /// Changes the limit. An adaptive one goes on from there, within its bounds. What is in flight stays so.
     pub fn set_limit(&self, limit: usize) {
         let gradient = self.lock_gradient();
-        let wakers = match gradient {
+        let change = match gradient {
             Some(mut gradient) => {
                 gradient.set_limit(limit);
                 self.apply(gradient.limit())
             }
             None => self.apply(limit),
         };
-        wake(wakers);
+        self.tell(change);
     }
 
     /// How many calls may be in flight, how many are, how many wait.
@@ -125,6 +155,7 @@ impl ConcurrencyLimit {
     #[cold]
     pub(super) fn shed(&self) -> Overloaded {
         self.shared.shed_total.fetch_add(1, Relaxed);
+        self.shared.metrics.rejected();
         Overloaded
     }
 
@@ -212,15 +243,35 @@ impl ConcurrencyLimit {
         let now = Instant::now();
         let in_flight = self.word().in_flight();
         let Some(limit) = gradient.sample(sample, now.saturating_duration_since(begun), in_flight, now) else { return };
-        let wakers = self.apply(limit);
+        let change = self.apply(limit);
         drop(gradient);
+        self.tell(change);
+    }
+
+    fn apply(&self, limit: usize) -> Change {
+        let mut queue = self.lock_queue();
+        let from = self.word().limit();
+        self.update(|word| Some(word.with_limit(limit)));
+        let to = self.word().limit();
+        self.shared.metrics.limited(to);
+        Change { wakers: self.hand_on(&mut queue), from, to }
+    }
+
+    /// Once the locks are released.
+    fn tell(&self, Change { wakers, from, to }: Change) {
+        #[cfg(feature = "tracing")]
+        if from != to {
+            let limit = self.shared.name.get().map(tracing::field::display);
+            tracing::debug!(limit, from, to, "concurrency limit changed");
+        }
+        #[cfg(not(feature = "tracing"))]
+        let _ = (from, to);
         wake(wakers);
     }
 
-    fn apply(&self, limit: usize) -> Vec<Waker> {
-        let mut queue = self.lock_queue();
-        self.update(|word| Some(word.with_limit(limit)));
-        self.hand_on(&mut queue)
+    #[inline]
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Gives the places that are free to those who wait, in their order.

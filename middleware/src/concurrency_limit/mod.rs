@@ -12,6 +12,7 @@ mod generic;
 mod gradient;
 mod layer;
 mod limit;
+mod metrics;
 #[cfg(all(test, campanile_loom))]
 mod orders;
 mod overflow;

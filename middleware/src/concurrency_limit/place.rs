@@ -31,6 +31,7 @@ impl Place {
     #[inline]
     pub(super) fn new(limit: ConcurrencyLimit) -> Self {
         let begun = limit.is_adaptive().then(Instant::now);
+        limit.metrics().entered();
         Self { limit, begun }
     }
 
@@ -65,6 +66,7 @@ impl Drop for Place {
     #[inline]
     fn drop(&mut self) {
         self.sample(Sample::Abandoned);
+        self.limit.metrics().left();
         self.limit.give_back();
     }
 }

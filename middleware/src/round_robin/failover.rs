@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Response, request::Parts};
+use http::{Method, request::Parts};
 
-use super::{RetryBudget, budget::Bucket};
+use super::{RetryBudget, budget::Bucket, ledger::Repeat, metrics::RoundMetrics};
 use crate::{RejectReason, Rejected};
 
 /// What is done when an attempt at a request fails.
@@ -25,8 +25,8 @@ pub struct Failover {
     /// How long an attempt may take to the head of its response, on instances that are not
     /// [`local`](crate::Instance::local). Must be longer than the longest poll. Default: none.
     pub per_try: Option<Duration>,
-    /// How much of a request's body is kept to be sent again, in bytes. Once more than that was sent, there is no further
-    /// attempt. Default: 64 KiB.
+    /// How much of an HTTP request's body is kept to be sent again, in bytes. Once more than that was sent, there is no
+    /// further attempt. Default: 64 KiB.
     pub replay_limit: usize,
     /// How long a request waits when every instance was asked in vain and it may still be sent, because none has started
     /// it or because it is idempotent: until an instance becomes ready, trying again every 50 ms. Default: none, which is
@@ -49,21 +49,20 @@ impl Default for Failover {
     }
 }
 
-type Ask<T> = dyn Fn(&T) -> bool + Send + Sync;
+pub(super) type Ask<T> = dyn Fn(&T) -> bool + Send + Sync;
 
-/// The settings with the answers to what they depend on.
-pub(super) struct Policy<E, B> {
+/// The settings that hold for any protocol, and what all requests share.
+#[derive(Clone)]
+pub(super) struct Rules {
     pub(super) failover: Failover,
-    pub(super) never_sent: Arc<Ask<E>>,
-    pub(super) refused: Arc<Ask<Response<B>>>,
-    pub(super) idempotent: Arc<Ask<Parts>>,
     /// Circuits are ignored while a smaller part of the instances than this is available.
     pub(super) panic_below: f64,
     bucket: Option<Arc<Bucket>>,
     repeats_total: Arc<AtomicU64>,
+    pub(super) metrics: RoundMetrics,
 }
 
-impl<E, B> Policy<E, B> {
+impl Rules {
     pub(super) fn set_failover(&mut self, failover: Failover) {
         self.bucket = failover.budget.map(|budget| Arc::new(Bucket::new(budget)));
         self.failover = failover;
@@ -82,6 +81,9 @@ impl<E, B> Policy<E, B> {
         let paid = self.bucket.as_ref().is_none_or(|bucket| bucket.withdraw());
         if paid {
             self.repeats_total.fetch_add(1, Relaxed);
+            self.metrics.repeated();
+        } else {
+            self.metrics.refused();
         }
         paid
     }
@@ -100,7 +102,7 @@ impl<E, B> Policy<E, B> {
     }
 }
 
-impl<E, B> Default for Policy<E, B> {
+impl Default for Rules {
     fn default() -> Self {
         let failover = Failover::default();
         Self {
@@ -108,20 +110,50 @@ impl<E, B> Default for Policy<E, B> {
             panic_below: 0.0,
             bucket: failover.budget.map(|budget| Arc::new(Bucket::new(budget))),
             repeats_total: Arc::default(),
-            never_sent: Arc::new(|_| false),
-            refused: Arc::new(|_| false),
-            idempotent: Arc::new(idempotent),
+            metrics: RoundMetrics::default(),
         }
     }
 }
 
-impl<E, B> Clone for Policy<E, B> {
+/// The settings with the answers to what they depend on: of a request `Q`, its response `R` and its error `E`.
+pub(super) struct Policy<Q, R, E> {
+    pub(super) rules: Arc<Rules>,
+    pub(super) never_sent: Option<Arc<Ask<E>>>,
+    pub(super) refused: Option<Arc<Ask<R>>>,
+    pub(super) idempotent: Arc<Ask<Q>>,
+}
+
+impl<Q, R, E> Policy<Q, R, E> {
+    pub(super) fn new(idempotent: impl Fn(&Q) -> bool + Send + Sync + 'static) -> Self {
+        Self { rules: Arc::default(), never_sent: None, refused: None, idempotent: Arc::new(idempotent) }
+    }
+
+    pub(super) fn rules(&mut self) -> &mut Rules {
+        Arc::make_mut(&mut self.rules)
+    }
+
+    pub(super) fn repeat(&self, request: &Q) -> Repeat {
+        if (self.idempotent)(request) { Repeat::Idempotent } else { Repeat::Never }
+    }
+
+    pub(super) fn is_never_sent(&self, error: &E) -> bool {
+        self.never_sent.as_ref().is_some_and(|ask| ask(error))
+    }
+
+    pub(super) fn is_refused(&self, response: &R) -> bool {
+        self.refused.as_ref().is_some_and(|ask| ask(response))
+    }
+
+    /// Whether any outcome can tell that an instance did nothing.
+    pub(super) fn knows_refusals(&self) -> bool {
+        self.never_sent.is_some() || self.refused.is_some()
+    }
+}
+
+impl<Q, R, E> Clone for Policy<Q, R, E> {
     fn clone(&self) -> Self {
         Self {
-            failover: self.failover,
-            panic_below: self.panic_below,
-            bucket: self.bucket.clone(),
-            repeats_total: self.repeats_total.clone(),
+            rules: self.rules.clone(),
             never_sent: self.never_sent.clone(),
             refused: self.refused.clone(),
             idempotent: self.idempotent.clone(),
@@ -129,14 +161,14 @@ impl<E, B> Clone for Policy<E, B> {
     }
 }
 
-impl<E, B> fmt::Debug for Policy<E, B> {
+impl<Q, R, E> fmt::Debug for Policy<Q, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.failover.fmt(f)
+        self.rules.failover.fmt(f)
     }
 }
 
 /// By the method (RFC 9110), or by the client's word.
-fn idempotent(request: &Parts) -> bool {
+pub(super) fn is_idempotent(request: &Parts) -> bool {
     matches!(
         request.method,
         Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS | Method::TRACE
@@ -150,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_post_is_idempotent_only_with_a_key() {
-        let ask = |request: http::request::Builder| idempotent(&request.body(()).expect("valid").into_parts().0);
+        let ask = |request: http::request::Builder| is_idempotent(&request.body(()).expect("valid").into_parts().0);
         assert!(ask(Request::get("/")));
         assert!(ask(Request::delete("/")));
         assert!(!ask(Request::post("/")));

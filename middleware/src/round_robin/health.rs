@@ -65,6 +65,12 @@ impl HealthCheck {
                 let enough = if is_good { self.healthy_after } else { self.unhealthy_after };
                 if run >= enough.max(1) {
                     run = 0;
+                    #[cfg(feature = "tracing")]
+                    if is_good {
+                        tracing::info!(instance = instance.name(), "instance serves again");
+                    } else {
+                        tracing::warn!(instance = instance.name(), "instance does not serve");
+                    }
                     instance.set_ready(is_good);
                 }
             }

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::{InstanceSnapshot, rotation::Wakeup};
+use super::{InstanceSnapshot, metrics::InstanceMetrics, rotation::Wakeup};
 use crate::{CircuitBreaker, CircuitState, Rejected};
 
 /// Most that one instance may weigh: shares stay far from overflow.
@@ -35,20 +35,24 @@ struct Shared {
     warned: AtomicU64,
     /// Who waits for an instance to become ready: one for each round robin that has this one.
     waiting: Mutex<Vec<Weak<Wakeup>>>,
+    metrics: InstanceMetrics,
 }
 
 impl<S> Instance<S> {
     /// A ready instance. Its breaker is fed with the classification of every attempt.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, service: S, breaker: CircuitBreaker) -> Self {
+        let name = name.into();
+        let metrics = InstanceMetrics::new(&name);
         let shared = Shared {
-            name: name.into(),
+            name,
             breaker,
             ready: AtomicBool::new(true),
             weight: AtomicU32::new(1),
             attempts_total: AtomicU64::new(0),
             warned: AtomicU64::new(0),
             waiting: Mutex::default(),
+            metrics,
         };
         Self { service, local: false, shared: Arc::new(shared) }
     }
@@ -81,7 +85,13 @@ impl<S> Instance<S> {
     /// ready wakes the requests that wait for it.
     pub fn set_ready(&self, ready: bool) {
         let before = self.shared.ready.swap(ready, AcqRel);
-        if ready && !before {
+        if ready == before {
+            return;
+        }
+        self.shared.metrics.changed(|| self.is_ready());
+        #[cfg(feature = "tracing")]
+        tracing::debug!(instance = %self.shared.name, ready, "instance changed");
+        if ready {
             let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
             waiting.iter().filter_map(Weak::upgrade).for_each(|wakeup| wakeup.wake());
         }
@@ -124,6 +134,7 @@ impl<S> Instance<S> {
 
     pub(super) fn attempted(&self) {
         self.shared.attempts_total.fetch_add(1, Relaxed);
+        self.shared.metrics.attempted();
     }
 
     /// Whether both are handles to the same one.

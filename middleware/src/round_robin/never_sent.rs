@@ -5,8 +5,8 @@
 use std::{error::Error, io};
 
 /// Whether this error proves that no server has begun to process the request: a connection that could not be made, or,
-/// with the feature `h2`, a stream that the server refused (`REFUSED_STREAM`, RFC 9113 section 8.7). For
-/// [`RoundRobin::never_sent`](crate::RoundRobin::never_sent).
+/// with the feature `h2`, a stream that the server refused (`REFUSED_STREAM`, RFC 9113 section 8.7) or that is above the
+/// last one that its GOAWAY says it takes (section 6.8). For [`RoundRobin::never_sent`](crate::RoundRobin::never_sent).
 ///
 /// Looks through all the sources of the error, so it works on those of hyper, tonic and reqwest.
 ///
@@ -43,7 +43,11 @@ fn proves_it(error: &(dyn Error + 'static)) -> bool {
     }
     #[cfg(feature = "h2")]
     if let Some(error) = error.downcast_ref::<h2::Error>() {
-        return error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        // h2 ends a stream with the server's GOAWAY only if the GOAWAY says that it was not taken, and a request that
+        // finds the connection going away is not even sent. A stream that was taken goes on, and if it breaks that is an
+        // error of the connection's I/O.
+        return error.is_remote() && (is_refused || error.is_go_away());
     }
     false
 }

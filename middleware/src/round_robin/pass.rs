@@ -26,9 +26,9 @@ pub(super) enum Watch {
 }
 
 impl Pass {
-    pub(super) fn failed(self) {
+    pub(super) fn complete(self, verdict: Verdict) {
         match self {
-            Self::Permit(permit) => permit.complete(Verdict::Failure),
+            Self::Permit(permit) => permit.complete(verdict),
             Self::Ignored => {}
         }
     }

@@ -4,6 +4,7 @@
 //! does not double the share of its neighbour; in one round nobody gets the same instance twice.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{
@@ -94,6 +95,12 @@ impl<S> Rotation<S> {
         rotation
     }
 
+    /// Starting with a random one.
+    pub(super) fn at_random(instances: Vec<Instance<S>>) -> Self {
+        // A hasher has random keys: a fleet of clients must not all begin with the same instance.
+        Self::new(instances, RandomState::new().hash_one(()) as usize)
+    }
+
     /// As if so many turns had been taken.
     pub(super) fn start_at(&self, turn: usize) {
         let members = self.members();
@@ -119,7 +126,7 @@ impl<S> Rotation<S> {
     }
 
     /// Changes the instances. Those that stay keep their turn; new ones begin cold, if there is a slow start.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&[Instance<S>]) -> (Vec<Instance<S>>, T)) -> T {
+    fn change<T>(&self, change: impl FnOnce(&[Instance<S>]) -> (Vec<Instance<S>>, T)) -> T {
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
         let (instances, told) = change(&members.instances);
         for instance in &instances {
@@ -144,6 +151,37 @@ impl<S> Rotation<S> {
         drop(old);
         self.wakeup.wake();
         told
+    }
+
+    pub(super) fn set(&self, instances: Vec<Instance<S>>) {
+        self.change(|_| (instances, ()));
+    }
+
+    /// Adds it, or puts it in the place of the one that has its name.
+    pub(super) fn add(&self, instance: Instance<S>)
+    where
+        S: Clone,
+    {
+        self.change(|instances| {
+            let mut instances = instances.to_vec();
+            match instances.iter_mut().find(|other| other.name() == instance.name()) {
+                Some(other) => *other = instance,
+                None => instances.push(instance),
+            }
+            (instances, ())
+        });
+    }
+
+    /// Takes out the one of this name, and tells whether it was there.
+    pub(super) fn remove(&self, name: &str) -> bool
+    where
+        S: Clone,
+    {
+        self.change(|instances| {
+            let left: Vec<_> = instances.iter().filter(|instance| instance.name() != name).cloned().collect();
+            let was_there = left.len() < instances.len();
+            (left, was_there)
+        })
     }
 
     pub(super) fn round(&self) -> Round<S> {

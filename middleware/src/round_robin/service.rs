@@ -7,7 +7,6 @@ use std::{
     convert::Infallible,
     error::Error,
     fmt,
-    hash::{BuildHasher, RandomState},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -18,13 +17,22 @@ use http::{Request, Response, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Failover, Instance, RoundRobinFuture, RoundRobinSnapshot, failover::Policy, rotation::Rotation};
-use crate::{AutoResponse, GuardedBody, ReplayBody, VerdictGuard};
+use super::{
+    Failover, Instance, RoundRobinFuture, RoundRobinSnapshot,
+    exchange::Itself,
+    failover::{Policy, is_idempotent},
+    metrics::RoundMetrics,
+    replayed::Answer,
+    rotation::Rotation,
+};
+use crate::ReplayBody;
 
 /// Sends each request to the next instance in turn, by weight. Clones share the instances and the turn.
 ///
 /// `S` is the service of an instance, `E` its error and `B` the body of its responses. An instance's service is cloned for
-/// every attempt, and must take requests with a [`ReplayBody`].
+/// every attempt, and must take requests with a [`ReplayBody`]. Where one client serves all instances, `S` is an instance's
+/// address, and a [`RoundRobinLayer`](crate::RoundRobinLayer) puts it in front of the client. For services that are no HTTP,
+/// take [`GenericRoundRobin`](crate::GenericRoundRobin).
 ///
 /// - An instance whose circuit is open is skipped, and the log says `Instance NAME circuit OPEN; skipping`.
 /// - An instance that is not ready is asked last.
@@ -42,19 +50,24 @@ use crate::{AutoResponse, GuardedBody, ReplayBody, VerdictGuard};
 /// | `unavailable` | 503 / UNAVAILABLE | no instance could be reached; nothing was done |
 /// | `outcome_unknown` | 502 / UNAVAILABLE | it may or may not have been done |
 /// | `request_body` | 400 / INVALID_ARGUMENT | the request's own body broke off |
+///
+/// With the feature `metrics`, an instance tells the recorder that is installed when it is made, with its name as `instance`:
+/// the counter `round_robin_attempts_total` and the gauge `round_robin_instance_ready`, 0 or 1; its circuit is told by its
+/// breaker. A round robin that is [`named`](Self::named) tells, with its name as `round_robin`: the counters
+/// `round_robin_repeats_total`, and `round_robin_repeats_refused_total` for those that the budget did not pay for.
 pub struct RoundRobin<S, E, B> {
-    rotation: Arc<Rotation<S>>,
-    policy: Arc<Policy<E, B>>,
+    pub(super) rotation: Arc<Rotation<S>>,
+    pub(super) policy: Arc<Policy<Parts, Response<B>, E>>,
 }
 
 impl<S, E, B> RoundRobin<S, E, B> {
     /// Over these instances, starting with a random one.
     #[must_use]
     pub fn new(instances: impl IntoIterator<Item = Instance<S>>) -> Self {
-        // A hasher has random keys: a fleet of clients must not all begin with the same instance.
-        let start = RandomState::new().hash_one(()) as usize;
-        let rotation = Rotation::new(instances.into_iter().collect(), start);
-        Self { rotation: Arc::new(rotation), policy: Arc::default() }
+        Self {
+            rotation: Arc::new(Rotation::at_random(instances.into_iter().collect())),
+            policy: Arc::new(Policy::new(is_idempotent)),
+        }
     }
 
     /// Starts with the instance at this index instead.
@@ -64,24 +77,31 @@ impl<S, E, B> RoundRobin<S, E, B> {
         self
     }
 
+    /// The name by which metrics tell of it. Default: none, and no metrics but those of the instances.
+    #[must_use]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        let name = name.into();
+        self.with(|policy| policy.rules().metrics = RoundMetrics::named(&name))
+    }
+
     /// What is done when an attempt fails.
     #[must_use]
     pub fn failover(self, failover: Failover) -> Self {
-        self.with(|policy| policy.set_failover(failover))
+        self.with(|policy| policy.rules().set_failover(failover))
     }
 
     /// Which errors of an instance's service prove that the request was never sent: a refused connection, say. Default:
     /// none.
     #[must_use]
     pub fn never_sent(self, never_sent: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|policy| policy.never_sent = Arc::new(never_sent))
+        self.with(|policy| policy.never_sent = Some(Arc::new(never_sent)))
     }
 
     /// Which responses say that the instance did nothing: "not active", say. They count neither for nor against its
     /// breaker. Default: none.
     #[must_use]
     pub fn refused(self, refused: impl Fn(&Response<B>) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|policy| policy.refused = Arc::new(refused))
+        self.with(|policy| policy.refused = Some(Arc::new(refused)))
     }
 
     /// Which requests may be processed twice. Default: GET, HEAD, PUT, DELETE, OPTIONS, TRACE, and those with an
@@ -96,7 +116,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
     /// ones are still left alone. From 0 (never) to 1; half is a good beginning for five instances and more. Default: 0.
     #[must_use]
     pub fn panic_below(self, part: f64) -> Self {
-        self.with(|policy| policy.panic_below = part)
+        self.with(|policy| policy.rules().panic_below = part)
     }
 
     /// How long an instance that is added, becomes ready, or whose circuit closes, takes from a tenth of its share to the
@@ -115,8 +135,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
 
     /// Replaces the instances, and wakes the requests that wait for one. Requests under way end on those they are on.
     pub fn set_instances(&self, instances: impl IntoIterator<Item = Instance<S>>) {
-        let instances = instances.into_iter().collect();
-        self.rotation.change(|_| (instances, ()));
+        self.rotation.set(instances.into_iter().collect());
     }
 
     /// Adds an instance, or puts it in the place of the one that has its name.
@@ -124,14 +143,7 @@ impl<S, E, B> RoundRobin<S, E, B> {
     where
         S: Clone,
     {
-        self.rotation.change(|instances| {
-            let mut instances = instances.to_vec();
-            match instances.iter_mut().find(|other| other.name() == instance.name()) {
-                Some(other) => *other = instance,
-                None => instances.push(instance),
-            }
-            (instances, ())
-        });
+        self.rotation.add(instance);
     }
 
     /// Takes out the instance of this name, and tells whether it was there. Requests under way end on it.
@@ -139,24 +151,16 @@ impl<S, E, B> RoundRobin<S, E, B> {
     where
         S: Clone,
     {
-        self.rotation.change(|instances| {
-            let left: Vec<_> = instances.iter().filter(|instance| instance.name() != name).cloned().collect();
-            let was_there = left.len() < instances.len();
-            (left, was_there)
-        })
+        self.rotation.remove(name)
     }
 
     /// What there is to tell about it and its instances.
     #[must_use]
     pub fn snapshot(&self) -> RoundRobinSnapshot {
-        RoundRobinSnapshot {
-            instances: self.instances().iter().map(Instance::snapshot).collect(),
-            repeats_total: self.policy.repeats_total(),
-            budget_left: self.policy.budget_left(),
-        }
+        RoundRobinSnapshot::new(&self.instances(), &self.policy.rules)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Policy<E, B>)) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut Policy<Parts, Response<B>, E>)) -> Self {
         change(Arc::make_mut(&mut self.policy));
         self
     }
@@ -181,15 +185,15 @@ where
     ReqB::Error: Into<Box<dyn Error + Send + Sync>>,
     ResB: Body<Data = Bytes>,
 {
-    type Response = Response<GuardedBody<ResB, VerdictGuard<AutoResponse>>>;
+    type Response = Answer<ResB>;
     type Error = Infallible;
-    type Future = RoundRobinFuture<S, S::Future, E, ReqB, ResB>;
+    type Future = RoundRobinFuture<Itself<S>, S::Future, E, ReqB, ResB>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        RoundRobinFuture::new(self.rotation.clone(), self.policy.clone(), request)
+        RoundRobinFuture::new(self, Itself::NEW, request)
     }
 }

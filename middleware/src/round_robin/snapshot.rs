@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use super::{Instance, failover::Rules};
 use crate::Snapshot;
 
 /// A round robin at one moment. Its `Display` is a few lines for people: one for all, and one for each instance.
@@ -14,6 +15,16 @@ pub struct RoundRobinSnapshot {
     pub repeats_total: u64,
     /// How many repeats are paid for now; `None` without a [`RetryBudget`](crate::RetryBudget).
     pub budget_left: Option<u32>,
+}
+
+impl RoundRobinSnapshot {
+    pub(super) fn new<S>(instances: &[Instance<S>], rules: &Rules) -> Self {
+        Self {
+            instances: instances.iter().map(Instance::snapshot).collect(),
+            repeats_total: rules.repeats_total(),
+            budget_left: rules.budget_left(),
+        }
+    }
 }
 
 /// One instance at one moment.

@@ -20,8 +20,9 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::sleep;
 use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
+use tracing::Level;
 
-use crate::support::text;
+use crate::support::{logged, record_log, text};
 
 type Service = BoxCloneSyncService<Request<ReplayBody<Empty<Bytes>>>, Response<Full<Bytes>>, Infallible>;
 type Balancer = RoundRobin<Service, Infallible, Full<Bytes>>;
@@ -163,6 +164,7 @@ async fn an_instance_whose_circuit_closes_gets_its_share_by_and_by() {
 async fn an_instance_is_ready_or_not_only_after_several_answers_of_a_kind() {
     // The jitter of the interval.
     fastrand::seed(5);
+    record_log(Level::DEBUG);
     let instance = Instance::new("a", (), CircuitBreaker::builder("a").build());
     let healthy = Arc::new(AtomicU16::new(1));
     let answer = healthy.clone();
@@ -189,6 +191,12 @@ async fn an_instance_is_ready_or_not_only_after_several_answers_of_a_kind() {
     assert!(after(1, 40).await, "two good ones");
     assert!(!after(2, 50).await, "no answer in time is a bad one");
     watch.abort();
+    let told = logged("campanile_middleware");
+    let told: Vec<_> =
+        told.iter().map(|event| (event.level, event.field("instance"), event.message.as_str())).collect();
+    let went = [(Some(Level::WARN), "a", "instance does not serve"), (Some(Level::DEBUG), "a", "instance changed")];
+    let came = [(Some(Level::INFO), "a", "instance serves again"), (Some(Level::DEBUG), "a", "instance changed")];
+    assert_eq!(told, [went, came, went].concat());
 }
 
 #[tokio::test(start_paused = true)]

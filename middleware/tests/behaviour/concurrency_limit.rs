@@ -4,14 +4,26 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{Router, body::Body, routing::get as route};
 use bytes::Bytes;
-use campanile_middleware::{ConcurrencyLimitLayer, Hold};
+use campanile_middleware::{ConcurrencyLimit, ConcurrencyLimitLayer, Hold};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::sync::Semaphore;
 use tokio_test::{assert_ready, task::spawn};
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tracing::Level;
 
-use crate::support::{answer, fed, get, grpc, problem_code};
+use crate::support::{answer, fed, get, grpc, logged, problem_code, record_log};
+
+#[test]
+fn another_limit_is_told_once_by_the_name_that_was_given_first() {
+    record_log(Level::DEBUG);
+    let limit = ConcurrencyLimit::fixed(3).named("first").named("second");
+    limit.set_limit(5);
+    limit.set_limit(5);
+    let told = logged("campanile_middleware");
+    let fields: Vec<_> = told.iter().map(|event| ["limit", "from", "to"].map(|name| event.field(name))).collect();
+    assert_eq!(fields, [["first", "3", "5"]]);
+}
 
 #[tokio::test]
 async fn one_limit_over_all_routes_of_an_axum_router() {
