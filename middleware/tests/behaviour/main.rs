@@ -2,6 +2,7 @@
 
 mod access_log;
 mod balancing;
+mod body_ends;
 mod breaker_model;
 mod circuit_breaker;
 mod concurrency_limit;
@@ -17,4 +18,6 @@ mod simulation;
 mod small_layers;
 mod stacks;
 mod support;
+mod told;
+mod unready;
 mod why_it_must_exist;
