@@ -250,3 +250,91 @@ fn lock<B>(tape: &Mutex<Tape<B>>) -> MutexGuard<'_, Tape<B>> {
     // A source that panicked while polled leaves a tape that is still true: nothing was taken from it.
     tape.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, convert::Infallible};
+
+    use http::{HeaderValue, header::ETAG};
+    use http_body_util::Full;
+
+    use super::*;
+
+    const LIMIT: usize = 1024;
+
+    /// Frames, and an end that is not known before it is reached.
+    struct Frames(VecDeque<Frame<Bytes>>);
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    fn data() -> Frame<Bytes> {
+        Frame::data(Bytes::from_static(b"body"))
+    }
+
+    fn trailers() -> HeaderMap {
+        HeaderMap::from_iter([(ETAG, HeaderValue::from_static("1"))])
+    }
+
+    /// The next frame; nothing here is ever pending.
+    fn next<B: Body<Data = Bytes, Error = Infallible> + Unpin>(body: &mut ReplayBody<B>) -> Option<Frame<Bytes>> {
+        match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(frame) => frame.transpose().expect("no failure"),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn every_attempt_says_how_much_is_left_and_when_it_is_over() {
+        let replay = Replay::new(Full::new(Bytes::from_static(b"body")), LIMIT);
+        for attempt in 0..3 {
+            let mut body = replay.body().expect("all is kept");
+            assert_eq!((body.is_end_stream(), body.size_hint().exact()), (false, Some(4)), "attempt {attempt}");
+            assert_eq!(next(&mut body).and_then(|frame| frame.into_data().ok()), data().into_data().ok());
+            assert_eq!((body.is_end_stream(), body.size_hint().exact()), (true, Some(0)), "attempt {attempt}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_over_in_every_attempt_after_its_trailers_or_when_there_are_none() {
+        for with_trailers in [true, false] {
+            let tail = with_trailers.then(|| Frame::trailers(trailers()));
+            let replay = Replay::new(Frames([data()].into_iter().chain(tail).collect()), LIMIT);
+            for attempt in 0..3 {
+                let mut body = replay.body().expect("all is kept");
+                assert!(next(&mut body).is_some_and(|frame| frame.is_data()));
+                assert_eq!(body.is_end_stream(), attempt > 0 && !with_trailers, "the first cannot know");
+                let last = next(&mut body).and_then(|frame| frame.into_trailers().ok());
+                assert_eq!(last, with_trailers.then(trailers), "attempt {attempt}");
+                assert!(body.is_end_stream(), "attempt {attempt}");
+                assert!(next(&mut body).is_none(), "attempt {attempt}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_superseded_breaks_off_even_at_its_end() {
+        let replay = Replay::new(Full::new(Bytes::from_static(b"body")), LIMIT);
+        let mut first = replay.body().expect("all is kept");
+        assert!(next(&mut first).is_some());
+        let _second = replay.body().expect("all is kept");
+        assert!(!first.is_end_stream(), "else it would pass for a whole request");
+        let polled = Pin::new(&mut first).poll_frame(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Some(Err(ReplayError::Superseded)))));
+    }
+
+    #[test]
+    fn an_error_tells_whose_fault_it_was() {
+        let broken = ReplayError::Source("gone".into());
+        assert_eq!(broken.to_string(), "the request body failed");
+        assert_eq!(broken.source().map(ToString::to_string).as_deref(), Some("gone"));
+        assert_eq!(ReplayError::Superseded.to_string(), "the attempt was abandoned");
+        assert!(ReplayError::Superseded.source().is_none());
+    }
+}

@@ -221,4 +221,17 @@ mod tests {
         let exceeded = response(200, &[("content-type", GRPC), ("grpc-status", "4")]);
         assert_eq!(call.head(&exceeded), Some(Verdict::Ignore));
     }
+
+    #[test]
+    fn a_grpc_service_says_in_milliseconds_when_to_come_back() {
+        let retry_after = |pushback: &str| {
+            let headers = [("content-type", GRPC), ("grpc-status", "8"), ("grpc-retry-pushback-ms", pushback)];
+            match grpc().head(&response(200, &headers)) {
+                Some(Verdict::Throttled { retry_after }) => retry_after,
+                other => panic!("RESOURCE_EXHAUSTED is {other:?}"),
+            }
+        };
+        assert_eq!(retry_after("250"), Some(Duration::from_millis(250)));
+        assert_eq!(retry_after("-1"), None, "not at all, which is no time");
+    }
 }

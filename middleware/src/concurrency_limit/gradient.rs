@@ -302,4 +302,27 @@ mod tests {
         gradient.set_limit(1000);
         assert_eq!(gradient.limit(), 200);
     }
+
+    #[test]
+    fn what_is_usual_is_the_mean_of_ten_windows_and_then_follows_slowly() {
+        let mut run = Run::new(AdaptiveLimit::default());
+        for ms in 10..20 {
+            run.window(Sample::Answered, Duration::from_millis(ms));
+        }
+        assert!((run.gradient.long_s - 0.0145).abs() < 1e-12, "{} s", run.gradient.long_s);
+        run.window(Sample::Answered, Duration::from_millis(20));
+        let expected = 0.0145 + (0.020 - 0.0145) * 2.0 / 601.0;
+        assert!((run.gradient.long_s - expected).abs() < 1e-12, "{} s is not {expected} s", run.gradient.long_s);
+    }
+
+    #[test]
+    fn twice_as_long_as_now_is_not_forgotten_and_more_is() {
+        // Parts of a second that floating point knows exactly.
+        for (first_ms, long_s) in [(750, 0.5), (1250, 0.75 * DECAY)] {
+            let mut run = Run::new(AdaptiveLimit::default());
+            run.window(Sample::Answered, Duration::from_millis(first_ms));
+            run.window(Sample::Answered, Duration::from_millis(250));
+            assert!((run.gradient.long_s - long_s).abs() < 1e-12, "{} s after {first_ms} ms", run.gradient.long_s);
+        }
+    }
 }

@@ -338,3 +338,18 @@ impl fmt::Debug for ConcurrencyLimit {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(campanile_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_became_free_on_the_way_to_the_queue_is_taken_and_not_waited_for() {
+        let limit = ConcurrencyLimit::fixed(1);
+        assert_eq!(limit.take_or_join(1), Ok(None));
+        let LimitSnapshot { in_flight, queued, .. } = limit.snapshot();
+        assert_eq!((in_flight, queued), (1, 0));
+        assert!(matches!(limit.take_or_join(1), Ok(Some(_))), "the next one waits");
+        assert_eq!(limit.take_or_join(1), Err(Overloaded), "and there is no room for a third");
+    }
+}

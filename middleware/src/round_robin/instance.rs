@@ -183,3 +183,40 @@ impl<S> fmt::Debug for Instance<S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::rotation::Rotation, *};
+
+    /// How many it would wake, gone or not.
+    fn waiting(instance: &Instance<()>) -> usize {
+        instance.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    #[test]
+    fn it_knows_each_round_robin_once_and_forgets_those_that_are_gone() {
+        let instance = Instance::new("a", (), CircuitBreaker::builder("a").build());
+        let over = || Rotation::new(vec![instance.clone()], 0);
+        let (stays, goes) = (over(), over());
+        for _ in 0..10 {
+            stays.change(|instances| (instances.to_vec(), ()));
+        }
+        assert_eq!(waiting(&instance), 2);
+        drop(goes);
+        stays.change(|instances| (instances.to_vec(), ()));
+        assert_eq!(waiting(&instance), 1);
+    }
+
+    #[test]
+    fn becoming_ready_wakes_every_round_robin_that_has_it() {
+        let instance = Instance::new("a", (), CircuitBreaker::builder("a").build());
+        instance.set_ready(false);
+        let rotations = [0; 3].map(|start| Rotation::new(vec![instance.clone()], start));
+        rotations[0].change(|instances| (instances.to_vec(), ()));
+        let rounds = [0, 1, 2].map(|index: usize| rotations[index].round());
+        instance.set_ready(true);
+        for (rotation, round) in rotations.iter().zip(&rounds) {
+            assert!(rotation.wait(round).is_none(), "it was woken");
+        }
+    }
+}

@@ -64,6 +64,15 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_warm_stays_so_when_the_slow_start_becomes_longer() {
+        let (start, time) = (Instant::now(), Duration::from_secs(10));
+        let mut state = WarmUp::new_at(Some(start));
+        assert_eq!(state.share(64, true, start + time / 2, time), 32);
+        assert_eq!(state.share(64, true, start + time, time), 64);
+        assert_eq!(state.share(64, true, start + time, time * 10), 64);
+    }
+
+    #[test]
     fn a_new_one_is_cold_only_with_a_slow_start() {
         let now = Instant::now();
         let second = Duration::from_secs(1);

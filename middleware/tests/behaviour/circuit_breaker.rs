@@ -317,6 +317,22 @@ fn a_listener_may_ask_and_change_the_breaker() {
     assert_eq!(*seen, [(Closed, Open), (Open, Isolated)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_place_of_a_probe_is_kept_for_a_millisecond_at_least_and_for_a_day_at_most() {
+    let kept = [(Duration::ZERO, Duration::from_millis(1)), (Duration::MAX, Duration::from_secs(86_400))];
+    for (asked_for, kept) in kept {
+        let builder = CircuitBreaker::builder("test").consecutive_failures(1).open_for(OPEN);
+        let breaker = builder.half_open(HalfOpen { probes: 1, timeout: asked_for }).build();
+        fail(&breaker);
+        advance(OPEN).await;
+        let _hangs = breaker.try_acquire().expect("the first probe");
+        advance(kept - Duration::from_millis(1)).await;
+        assert!(breaker.try_acquire().is_err(), "{asked_for:?}");
+        advance(Duration::from_millis(1)).await;
+        assert!(breaker.try_acquire().is_ok(), "{asked_for:?}");
+    }
+}
+
 /// A future polled by hand.
 fn tokio_test_task<F: Future>(future: F) -> Task<F> {
     Task(Box::pin(future))

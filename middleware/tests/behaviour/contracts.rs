@@ -4,8 +4,9 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use campanile_middleware::{
-    AccessLogLayer, CatchPanicLayer, CircuitBreaker, CircuitBreakerLayer, CircuitState, ConcurrencyLimitLayer,
-    DeadlineLayer, HopLimitLayer, Instance, RequestIdLayer, RoundRobin,
+    AccessLogLayer, CatchPanicLayer, CircuitBreaker, CircuitBreakerLayer, CircuitState, ConcurrencyLimit,
+    ConcurrencyLimitLayer, DeadlineLayer, GenericCircuitBreakerLayer, GenericConcurrencyLimitLayer, HopLimitLayer,
+    Instance, KeyedCircuitBreakerLayer, OverflowQueue, RequestIdLayer, RoundRobin,
 };
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
@@ -113,4 +114,30 @@ async fn clone_and_oneshot_shares_the_circuit() {
     }
     assert_eq!(breaker.state(), CircuitState::Open);
     assert_eq!(service.clone().oneshot(get("/")).await.expect("infallible").status(), 503);
+}
+
+#[test]
+fn readiness_and_its_failure_are_those_of_the_service_behind_every_guard() {
+    fn passes_through<L>(layer: &L)
+    where
+        L: Layer<mock::Mock<Req, Res>, Service: Service<Req>>,
+    {
+        let (mock, mut handle) = mock::pair::<Req, Res>();
+        let mut service = layer.layer(mock);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        handle.allow(0);
+        assert!(service.poll_ready(&mut cx).is_pending());
+        handle.allow(1);
+        assert!(matches!(service.poll_ready(&mut cx), std::task::Poll::Ready(Ok(()))));
+        handle.send_error("gone");
+        assert!(matches!(service.poll_ready(&mut cx), std::task::Poll::Ready(Err(_))));
+    }
+    passes_through(&CircuitBreakerLayer::new(open_breaker()));
+    passes_through(&KeyedCircuitBreakerLayer::new(|_| Some(1), |_| open_breaker()));
+    passes_through(&GenericCircuitBreakerLayer::new(open_breaker()));
+    let queue = OverflowQueue { len: 1, timeout: Duration::from_secs(1) };
+    passes_through(&ConcurrencyLimitLayer::fixed(0));
+    passes_through(&ConcurrencyLimitLayer::fixed(0).overflow(queue));
+    passes_through(&GenericConcurrencyLimitLayer::new(ConcurrencyLimit::fixed(0)));
+    passes_through(&GenericConcurrencyLimitLayer::new(ConcurrencyLimit::fixed(0)).overflow(queue));
 }

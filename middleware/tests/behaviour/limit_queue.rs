@@ -19,7 +19,7 @@ use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task::spawn}
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_test::mock;
 
-use crate::support::{answer, get, grpc, problem_code};
+use crate::support::{get, grpc, problem_code, text};
 
 const QUEUE: OverflowQueue = OverflowQueue { len: 2, timeout: Duration::from_millis(250) };
 
@@ -156,9 +156,19 @@ async fn a_request_dropped_while_it_waits_leaves_nothing_behind() {
 
 /// Ten requests at once that are answered so after a second; the limit after them.
 async fn a_window_of(status: u16, layer: &ConcurrencyLimitLayer) -> usize {
-    let service = layer.layer(service_fn(move |_| async move {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        answer(status).await
+    a_window_of_responses(move || text(status, "answer"), layer).await
+}
+
+async fn a_window_of_responses<R>(respond: R, layer: &ConcurrencyLimitLayer) -> usize
+where
+    R: Fn() -> Response<Full<Bytes>> + Clone + Send + 'static,
+{
+    let service = layer.layer(service_fn(move |_| {
+        let response = respond();
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, Infallible>(response)
+        }
     }));
     let (mut early, mut late) = (tokio::task::JoinSet::new(), spawn(service.clone().oneshot(get("/"))));
     for _ in 0..10 {
@@ -235,5 +245,18 @@ fn a_place_that_is_free_allocates_nothing() {
             }
         });
         assert_eq!((info.count_total, limit.snapshot().shed_total), (0, 0), "{limit:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grpc_status_in_the_head_can_say_that_it_is_too_much() {
+    let settings = AdaptiveLimit { min: 10, initial: 20, headroom: 10, ..AdaptiveLimit::default() };
+    for (status, limit) in [("8", 18), ("14", 18), ("4", 18), ("13", 22), ("0", 22)] {
+        let layer = ConcurrencyLimitLayer::adaptive(settings).hold(Hold::ResponseHead);
+        let refuse = move || {
+            let builder = Response::builder().header("content-type", "application/grpc");
+            builder.header("grpc-status", status).body(Full::default()).expect("a valid response")
+        };
+        assert_eq!(a_window_of_responses(refuse, &layer).await, limit, "{status}");
     }
 }

@@ -3,6 +3,7 @@
 mod access_log;
 mod allocations;
 mod balancing;
+mod body_ends;
 mod breaker_model;
 mod circuit_breaker;
 mod concurrency_limit;
@@ -20,4 +21,6 @@ mod simulation;
 mod small_layers;
 mod stacks;
 mod support;
+mod told;
+mod unready;
 mod why_it_must_exist;

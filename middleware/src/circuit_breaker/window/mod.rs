@@ -109,3 +109,19 @@ impl Recent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_kept_within_their_bounds() {
+        let of = |ms| Window::time(Duration::from_millis(ms));
+        assert_eq!((of(0), of(99)), (of(100), of(100)));
+        assert_ne!(of(100), of(101));
+        assert_eq!(Window::time(Duration::MAX), of(86_400_000));
+        assert_ne!(of(86_400_000), of(86_399_999));
+        assert_eq!((Window::count(0), Window::count(u32::MAX)), (Window::count(1), Window::count(65_536)));
+        assert_ne!(Window::count(65_536), Window::count(65_535));
+    }
+}

@@ -223,4 +223,16 @@ mod tests {
         });
         assert_eq!(ring.sums(0, now + 10 * SECOND), sums(40_000, 20_000, 10_000));
     }
+
+    #[test]
+    fn who_seems_sixteen_generations_late_is_of_a_new_one() {
+        // The numbers of generations have 8 bits: 256 looks like 0.
+        for (found, counts) in [(15, false), (16, true)] {
+            let (ring, now) = ring();
+            ring.record(found, FINE, now);
+            ring.record(256, FAILED, now);
+            let expected = if counts { sums(1, 1, 0) } else { sums(0, 0, 0) };
+            assert_eq!(ring.sums(256, now), expected, "after {found}");
+        }
+    }
 }
