@@ -134,11 +134,11 @@ fn open_store(options: Options) -> Result<Store, OpenError> {
 /// Takes the lock. A directory that has one already is not looked at first, so that a standby can ask often.
 fn lock(options: &Options) -> Result<DirLock, OpenError> {
     if !file::has_lock(&options.data_dir) {
-        file::inspect(&options.data_dir)?;
+        file::inspect(&*options.disk, &options.data_dir)?;
         return Ok(DirLock::acquire(&options.data_dir)?);
     }
     let lock = DirLock::acquire(&options.data_dir)?;
-    file::inspect(&options.data_dir)?;
+    file::inspect(&*options.disk, &options.data_dir)?;
     Ok(lock)
 }
 

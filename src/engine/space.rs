@@ -39,6 +39,8 @@ pub(super) struct Space {
     /// What is asked for, in bytes.
     reserve_wanted: u64,
     is_low: AtomicBool,
+    /// The last look could be had.
+    is_known: AtomicBool,
     free: AtomicU64,
     reserve: AtomicU64,
 }
@@ -60,8 +62,9 @@ fn judge(was_low: bool, space: DiskSpace, reserve: u64) -> bool {
 
 impl Space {
     pub(super) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf, reserve_wanted: u64) -> Self {
-        let (is_low, free, reserve) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(reserve_wanted));
-        Self { disk, data_dir, reserve_wanted, is_low, free, reserve }
+        let (is_low, is_known) = (AtomicBool::new(false), AtomicBool::new(true));
+        let (free, reserve) = (AtomicU64::new(0), AtomicU64::new(reserve_wanted));
+        Self { disk, data_dir, reserve_wanted, is_low, is_known, free, reserve }
     }
 
     /// What is missing, if anything is.
@@ -79,7 +82,18 @@ impl Space {
 
     /// Looks; answers whether that could be done.
     pub(super) fn look(&self) -> bool {
-        let Ok(space) = self.disk.space(&self.data_dir) else { return false };
+        let looked = self.disk.space(&self.data_dir);
+        let was_known = self.is_known.swap(looked.is_ok(), Ordering::Relaxed);
+        let space = match looked {
+            Ok(space) => space,
+            Err(error) => {
+                if was_known {
+                    let (path, error) = (self.data_dir.display(), &error as &dyn std::error::Error);
+                    warn!(%path, error, "cannot tell how much room the disk has");
+                }
+                return false;
+            }
+        };
         let reserve = self.reserve_wanted.min(space.total / RESERVE_PART_MAX);
         self.free.store(space.free, Ordering::Relaxed);
         self.reserve.store(reserve, Ordering::Relaxed);
@@ -110,7 +124,6 @@ impl SpaceWatch {
         let is_over = Arc::new((Mutex::new(false), Condvar::new()));
         let end = Arc::clone(&is_over);
         let watch = move || {
-            let mut could_look = true;
             loop {
                 let (lock, changed) = &*end;
                 let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,11 +131,7 @@ impl SpaceWatch {
                 if *waited.unwrap_or_else(PoisonError::into_inner).0 {
                     return;
                 }
-                let can_look = space.look();
-                if could_look && !can_look {
-                    warn!(path = %space.data_dir.display(), "cannot tell how much room the disk has");
-                }
-                could_look = can_look;
+                space.look();
                 if space.is_low() {
                     inbox.wake();
                 }
@@ -172,5 +181,70 @@ mod tests {
         disk.pretend(Some(DiskSpace { free: 999, total: 1000 }));
         assert!(!space.look() && space.is_low());
         assert!(space.look() && !space.is_low());
+    }
+    /// What is logged, without the fields.
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<String>>>);
+
+    impl tracing::field::Visit for Log {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.0.lock().expect("nobody panics with it in hand").push(format!("{value:?}"));
+            }
+        }
+    }
+
+    impl tracing::Subscriber for Log {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            event.record(&mut self.clone());
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn an_operator_is_told_once_of_each_change() {
+        let disk = FaultDisk::new(RealDisk);
+        let space = Space::new(Arc::new(disk.clone()), PathBuf::from("."), 1000);
+        let log = Log::default();
+        tracing::subscriber::with_default(log.clone(), || {
+            for free in [2000, 2000, 999, 999, 1050, 2000, 2000, 999] {
+                disk.pretend(Some(DiskSpace { free, total: 10_000 }));
+                space.look();
+            }
+            for _ in 0..2 {
+                let outcome = Outcome::Error(std::io::ErrorKind::Other);
+                disk.set(Fault { op: Op::Space, name_end: "", nth: 1, outcome, times: Times::Always });
+                (0..2).for_each(|_| drop(space.look()));
+                disk.heal();
+                space.look();
+            }
+        });
+        let told: Vec<_> = log.0.lock().expect("nobody panics with it in hand").drain(..).collect();
+        let kinds = ["nearly full", "there is room", "nearly full", "cannot tell", "cannot tell"];
+        assert!(told.len() == 5 && told.iter().zip(kinds).all(|(line, kind)| line.contains(kind)), "{told:?}");
+    }
+
+    #[test]
+    fn nobody_looks_any_more_when_the_watch_has_ended() {
+        let space = Arc::new(Space::new(Arc::new(RealDisk), PathBuf::from("."), 1000));
+        let watch = SpaceWatch::start(Arc::clone(&space), Arc::new(Inbox::new(1 << 20)));
+        assert_eq!(Arc::strong_count(&space), 2);
+        drop(watch);
+        assert_eq!(Arc::strong_count(&space), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! When a checkpoint is due, who is told when it is done, and what one that fails changes.
 
-use std::io;
+use std::{io, path::Path};
 
 use super::*;
 use crate::{
@@ -23,7 +23,7 @@ const QUEUE: QueueId = QueueId(0);
 
 /// A store without a commit thread.
 struct Bare {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     disk: FaultDisk,
     journal: FileJournal,
     state: State,
@@ -50,7 +50,7 @@ impl Bare {
             state.apply(Timestamp::EPOCH, record).expect("fits");
         }
         let inbox = Arc::new(Inbox::new(1 << 20));
-        Self { _dir: dir, disk, journal, state, inbox, checkpoints, next: Seq(0) }
+        Self { dir, disk, journal, state, inbox, checkpoints, next: Seq(0) }
     }
 
     /// Publishes messages until as many bytes are in memory only.
@@ -180,4 +180,34 @@ fn one_that_panicked_is_the_last_one() {
     bare.tend();
     assert!(bare.checkpoints.running.is_none() && bare.checkpoints.are_stuck());
     assert_eq!(bare.next_try(), None);
+}
+
+/// The segments, and what was set aside of them.
+fn segments(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.join("segments")).expect("listed");
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("readable").file_name().into_string().expect("ASCII")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_a_checkpoint_does_without_is_gone_when_the_store_is_closed_and_what_was_damaged_is_set_aside() {
+    for (is_damaged, left) in [(false, &[][..]), (true, &["00000001.damaged"])] {
+        let mut bare = Bare::new();
+        bare.disk.pretend(Some(DiskSpace { free: 999, total: 1 << 30 }));
+        assert!(bare.checkpoints.space().look());
+        bare.publish_until(SEGMENT_BYTES / 2);
+        bare.tend();
+        bare.finish();
+        assert_eq!(segments(bare.dir.path()), ["00000001.seg"]);
+        if is_damaged {
+            bare.checkpoints.is_damaged(SegmentId(1));
+        }
+        bare.purge();
+        bare.tend();
+        bare.finish();
+        drop(bare.checkpoints);
+        assert_eq!(segments(bare.dir.path()), left);
+    }
 }

@@ -28,7 +28,7 @@ mod queue_content;
 mod segment;
 mod store;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 pub(super) use block::{BlockError, LoadedBlock, load_block};
 pub(super) use job::{Failed, Job, Removal, Written};
@@ -108,9 +108,21 @@ impl Origin {
     /// Of a block of which nothing is known.
     pub(super) const UNKNOWN: Self = Self { from: Timestamp::EPOCH, until: Timestamp::MAX, has_own_ids: false };
 
-    /// Of one message.
+    /// How long it may take at most from when an id is made until its message is published: as long as a request may
+    /// take.
+    pub(super) const UNDER_WAY_MAX: Duration = Duration::from_secs(600);
+
+    /// Of one message. An id that was brought along may look like one of the broker's; what it tells is believed only if
+    /// the message was published then.
     pub(super) fn of(published_at: Timestamp, id: MessageId) -> Self {
-        Self { from: published_at, until: published_at, has_own_ids: id.made_at().is_some() }
+        let made_then = |at: Timestamp| at <= published_at && published_at <= at.after(Self::UNDER_WAY_MAX);
+        Self { from: published_at, until: published_at, has_own_ids: id.made_at().is_some_and(made_then) }
+    }
+
+    /// Whether a message of that id may be among them.
+    pub(super) fn may_have(&self, id: MessageId) -> bool {
+        let was_made_then = |at: Timestamp| self.from <= at.after(Self::UNDER_WAY_MAX) && at <= self.until;
+        !self.has_own_ids || id.made_at().is_some_and(was_made_then)
     }
 
     /// Of both.
@@ -182,4 +194,33 @@ pub(super) struct SegmentEntry {
     pub(super) id: SegmentId,
     /// Its length; a segment of another length is damaged.
     pub(super) bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_looked_for_where_its_id_says_and_where_ids_say_nothing() {
+        let moment = |offset_ms: i64| Timestamp::from_millis(1_800_000_000_000_u64.saturating_add_signed(offset_ms));
+        let id = |offset_ms| MessageId::generate(moment(offset_ms));
+        let longest = i64::try_from(Origin::UNDER_WAY_MAX.as_millis()).expect("small");
+        let brought_along = MessageId(Uuid::from_u128(0x3f2b_0c6e_8a44_4d0e_9d43_0b6f_2c1d_9e11));
+        for (made, is_told) in [(0, true), (-longest, true), (-longest - 1, false), (1, false)] {
+            let origin = Origin::of(moment(0), id(made));
+            assert_eq!(origin, Origin { from: moment(0), until: moment(0), has_own_ids: is_told }, "{made}");
+            assert!(origin.may_have(id(made)), "{made}");
+        }
+        assert!(!Origin::of(moment(0), brought_along).has_own_ids);
+
+        let both = Origin::of(moment(0), id(0)).and(Origin::of(moment(5000), id(5000)));
+        for (made, may_be) in [(0, true), (5000, true), (5001, false), (-longest, true), (-longest - 1, false)] {
+            assert_eq!(both.may_have(id(made)), may_be, "{made}");
+        }
+        assert!(!both.may_have(brought_along));
+        let mixed = both.and(Origin::of(moment(0), brought_along));
+        assert!(mixed.may_have(brought_along) && mixed.may_have(id(-longest - 1)));
+    }
 }

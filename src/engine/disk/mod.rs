@@ -2,7 +2,8 @@
 //!
 //! It is not a file system of its own: no buffering, no retries, no paths of the broker. The invariant is that engine
 //! code reaches the disk through [`Disk`] only, so that a test can stand in its place and tear writes, lose syncs and
-//! fill the disk. (The lock and the first look at a data directory are not part of that: they make nothing durable.)
+//! fill the disk. (The lock, and the names that the first look at a data directory reads, are not part of that: they make
+//! nothing durable.)
 
 mod fault;
 mod real;

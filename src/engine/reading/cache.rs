@@ -85,3 +85,49 @@ fn bytes_of(cached: &Cached) -> u64 {
         Cached::Failed(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{
+        checkpoint::load_block,
+        disk::RealDisk,
+        reading::testing::{MIB, block, with_a_segment},
+    };
+
+    #[test]
+    fn the_longest_unused_go_when_there_are_more_bytes_than_may_be_and_not_before_the_round_is_over() {
+        let dir = with_a_segment();
+        let loaded = load_block(&RealDisk, dir.path(), &block(1, MIB)).expect("there");
+        let mut cache = BlockCache::default();
+        let count = u32::try_from(BlockCache::BYTES_MAX).expect("small") / MIB;
+        let insert = |cache: &mut BlockCache, n| cache.insert(&block(n, MIB), Cached::Loaded(loaded.clone()));
+        let gone = |cache: &BlockCache| (0..=count + 1).filter(|n| !cache.has(&block(*n, MIB))).collect::<Vec<_>>();
+        for n in 0..count {
+            insert(&mut cache, n);
+        }
+        cache.trim();
+        assert_eq!(gone(&cache), [count, count + 1], "as many as fit");
+        // The first is used again, the second is not; the third is taken in anew, and counts once.
+        assert!(cache.get(&block(0, MIB)).is_some());
+        insert(&mut cache, 2);
+        cache.trim();
+        assert_eq!(gone(&cache), [count, count + 1]);
+        insert(&mut cache, count);
+        insert(&mut cache, count + 1);
+        assert!(gone(&cache).is_empty(), "somebody stands in line for them");
+        cache.trim();
+        assert_eq!(gone(&cache), [1, 3]);
+        cache.trim();
+        assert_eq!(gone(&cache), [1, 3]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_forgotten_with_the_round() {
+        let mut cache = BlockCache::default();
+        cache.insert(&block(1, MIB), Cached::Failed("so".to_owned()));
+        assert!(matches!(cache.get(&block(1, MIB)), Some(Cached::Failed(why)) if why == "so"));
+        cache.trim();
+        assert!(!cache.has(&block(1, MIB)));
+    }
+}

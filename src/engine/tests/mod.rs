@@ -39,6 +39,7 @@ mod records;
 mod retries;
 #[cfg(campanile_shuttle)]
 mod schedules;
+mod stories;
 mod time;
 
 use std::time::Duration;

@@ -180,3 +180,16 @@ proptest! {
         prop_assert!(RecordIter::new(&bytes).any(|r| r.is_err()));
     }
 }
+
+#[test]
+fn numbers_that_follow_one_another_take_as_much_room_as_one() {
+    let bytes_of = |seqs: &[u64]| {
+        let seqs = seqs.iter().copied().map(Seq).collect();
+        let mut bytes = Vec::new();
+        Record::Done { queue: QueueId(0), reason: Reason::Acked, seqs }.encode(Timestamp::EPOCH, &mut bytes);
+        bytes.len()
+    };
+    let run: Vec<u64> = (7..1007).collect();
+    assert_eq!(bytes_of(&run), bytes_of(&[7]));
+    assert!(bytes_of(&[7, 9]) > bytes_of(&[7, 8]));
+}

@@ -8,6 +8,8 @@ mod explain;
 mod queue_view;
 mod search;
 mod story;
+#[cfg(test)]
+mod tests;
 mod topic_view;
 
 use std::fmt;

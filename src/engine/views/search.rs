@@ -3,7 +3,7 @@
 //! An id that the broker has made tells when its message was published, so only what was published around then is read.
 //! Blocks with ids that were brought along are read all.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use super::{MessageState, View};
 use crate::{
@@ -14,9 +14,6 @@ use crate::{
     },
     model::{Message, MessageId, Name, Seq, TopicId},
 };
-
-/// How long it may take at most from when an id is made until its message is published: as long as a request may take.
-const UNDER_WAY_MAX: Duration = Duration::from_secs(600);
 
 /// A message that was found.
 #[derive(Debug, Clone)]
@@ -73,15 +70,8 @@ impl View<'_> {
                 return Trail::Here(Place { topic: *topic_id, kind, seq }, Arc::clone(&kept.message));
             }
         }
-        let may_have = |block: &Block| {
-            let origin = block.origin;
-            match id.made_at() {
-                Some(at) => origin.from <= at.after(UNDER_WAY_MAX) && at <= origin.until || !origin.has_own_ids,
-                None => !origin.has_own_ids,
-            }
-        };
         let blocks = self.state.segments.blocks().filter(|block| scope.is_none_or(|topic| block.first.topic == topic));
-        let named = blocks.filter(may_have).filter_map(|block| {
+        let named = blocks.filter(|block| block.origin.may_have(id)).filter_map(|block| {
             let name = self.state.topic(block.first.topic)?.name.clone();
             Some((block, name))
         });

@@ -226,4 +226,34 @@ mod tests {
         assert_eq!((cut.out.len(), cut.end.clone()), (5, None));
         assert_leaves(&bench, &cut, from, &[]);
     }
+
+    #[test]
+    fn a_marker_is_made_only_where_no_file_that_stays_has_as_high_a_number() {
+        let bench = Bench::new(7);
+        let (written, files) = five_files(&bench);
+        let image = bench.snapshot();
+        let newest = files[5].with_extension("spare");
+        let marker = |spare: Option<u8>, from: Position, whole: Option<(usize, u64)>, is_gone: bool| {
+            bench.restore(&image);
+            if let Some(number) = spare {
+                std::fs::write(files[0].with_file_name(format!("{number:016x}.spare")), "").expect("written");
+            }
+            if is_gone {
+                std::fs::remove_file(&files[2]).expect("removed");
+            }
+            cut_of(&bench, from, whole, &files).marker
+        };
+        let (start, damaged) = (Position::START, Some((1, PAGE as u64)));
+        assert_eq!(marker(None, start, Some((5, PAGE as u64)), false), None, "all stay");
+        assert_eq!(marker(None, start, damaged, false), Some(newest.clone()));
+        assert_eq!(marker(Some(3), start, damaged, false), Some(newest.clone()));
+        assert_eq!(marker(Some(6), start, damaged, false), None);
+        assert_eq!(marker(Some(9), start, damaged, false), None);
+        // None stays.
+        let from = written[4].0;
+        assert_eq!(marker(None, from, None, true), Some(newest.clone()));
+        assert_eq!(marker(Some(3), from, None, true), Some(newest));
+        assert_eq!(marker(Some(6), from, None, true), None);
+        assert_eq!(marker(Some(9), from, None, true), None);
+    }
 }

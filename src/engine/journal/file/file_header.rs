@@ -169,6 +169,16 @@ mod tests {
         assert_eq!(FileHeader::decode(&page), Err(BadHeader::Version(2)));
     }
 
+    #[test]
+    fn a_file_has_room_for_a_frame_and_ends_with_a_page() {
+        let lengths = [(0, false), (PAGE_BYTES, false), (2 * PAGE_BYTES, true), (2 * PAGE_BYTES + 1, false)];
+        for (file_bytes, is_possible) in lengths.into_iter().chain([(3 * PAGE_BYTES, true), (PAGE_BYTES + 512, false)])
+        {
+            let header = FileHeader { file_bytes, ..header() };
+            assert_eq!(FileHeader::decode(&header.encode()).is_ok(), is_possible, "{file_bytes}");
+        }
+    }
+
     proptest! {
         #[test]
         fn impossible_numbers_are_refused_even_with_a_good_checksum(first: u64, file_bytes: u64) {

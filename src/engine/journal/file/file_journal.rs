@@ -367,13 +367,17 @@ mod tests {
             (Op::Rename, ".tmp", 2),
             (Op::SyncDir, "journal", 2),
         ];
-        for (op, name_end, nth) in calls {
+        for ((op, name_end, nth), is_idle) in calls.into_iter().flat_map(|call| [(call, false), (call, true)]) {
             let bench = Bench::new(8);
             let mut journal = bench.open();
             bench.disk.set(fault(op, name_end, nth));
             suite::read(&mut journal, Position::START);
             let room = usize::try_from(journal.records_bytes_max()).expect("small");
             let first = suite::append(&mut journal, &vec![1; room]);
+            if is_idle {
+                journal.settle();
+                journal.idle();
+            }
             assert_unknown(&mut journal);
             assert_unknown(&mut journal);
             drop(journal);

@@ -51,17 +51,23 @@ impl Holder {
             let Ok(locks) = std::fs::read_to_string(LOCKS_PATH) else { return Ok(Self::Untold { last }) };
             let file = file.metadata()?;
             let device = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-            let held_by = locks.lines().filter_map(parse).find(|lock| {
-                // Some file systems list another device than they answer for the file; then what the holder wrote counts.
-                lock.inode == file.ino() && (lock.device == device || last == format!("pid {}", lock.pid))
-            });
-            Ok(held_by.map_or(Self::NoneSeen { last }, |lock| Self::Process { pid: lock.pid }))
+            let pid = held_by(&locks, device, file.ino(), &last);
+            Ok(pid.map_or(Self::NoneSeen { last }, |pid| Self::Process { pid }))
         };
         match look() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Never),
             looked => looked.map_err(|error| (path, error)),
         }
     }
+}
+
+/// Who, by a list of locks, holds the one on a file into which its last holder wrote `last`.
+fn held_by(locks: &str, device: (u32, u32), inode: u64, last: &str) -> Option<u32> {
+    let is_on_the_file = |lock: &Lock| {
+        // Some file systems list another device than they answer for the file; then what the holder wrote counts.
+        lock.inode == inode && (lock.device == device || last == format!("pid {}", lock.pid))
+    };
+    locks.lines().filter_map(parse).find(is_on_the_file).map(|lock| lock.pid)
 }
 
 struct Lock {
@@ -104,6 +110,28 @@ mod tests {
         let last = format!("pid {pid}");
         let free = look(dir.path())?;
         assert!(free == Holder::NoneSeen { last: last.clone() } || free == Holder::Untold { last }, "{free:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_lock_counts_that_is_on_the_file_or_on_its_number_by_who_wrote_into_it() {
+        let seen = |place: &str, last: &str| {
+            let locks =
+                format!("1: FLOCK  ADVISORY  WRITE 7 00:2d:4331 0 EOF\n2: FLOCK  ADVISORY  WRITE 8 {place} 0 EOF\n");
+            held_by(&locks, (0xfe, 1), 99, last)
+        };
+        assert_eq!(seen("fe:01:99", "pid 7"), Some(8));
+        assert_eq!(seen("00:2e:99", "pid 8"), Some(8), "another device than the file says");
+        assert_eq!(seen("00:2e:99", "pid 7"), None, "the same number on another device");
+        assert_eq!(seen("fe:01:98", "pid 8"), None, "another file");
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_read_is_none_that_never_was() -> TestResult {
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir(dir.path().join(LOCK_NAME))?;
+        let (path, _) = Holder::look(dir.path()).expect_err("a folder in its place");
+        assert_eq!(path, dir.path().join(LOCK_NAME));
         Ok(())
     }
 

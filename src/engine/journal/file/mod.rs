@@ -35,6 +35,8 @@ mod scan;
 pub(in crate::engine) mod seeded;
 mod store;
 mod survey;
+#[cfg(test)]
+mod survey_tests;
 mod tail;
 #[cfg(test)]
 mod testing;

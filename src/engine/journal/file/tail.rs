@@ -133,5 +133,8 @@ mod tests {
             file[PAGE * 2..PAGE * 2 + 64].copy_from_slice(&mark.encode(&header, offset));
         };
         assert_eq!(tail(offset, &mark), Tail::Marked);
+        let last = PAGE_BYTES * 7;
+        let leftovers = Tail::Leftovers { offset: last, bytes: PAGE_BYTES };
+        assert_eq!(tail(last, &|file| file[PAGE * 7] = 1), leftovers, "the last page counts");
     }
 }
