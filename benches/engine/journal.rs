@@ -70,7 +70,7 @@ pub(crate) fn run(asked: &Asked) -> Result<()> {
         let mut journal = FileJournal::open(&dir, file::Options::default(), Arc::new(RealDisk))?;
         journal.read(Position::START, &mut |_, _| Ok(()))?;
         let mut frame = frame(payload_bytes);
-        let bytes = frame.as_vec_mut().len().next_multiple_of(PAGE);
+        let bytes = (FrameBuf::HEADER_BYTES + frame.records().len()).next_multiple_of(PAGE);
         let beside = prepared(&dir.join("raw"), bytes * count)?;
         let written = vec![7; bytes];
         let (mut ratios, mut rates) = (Vec::new(), Vec::new());

@@ -17,6 +17,8 @@
 //! - `disk`: what the data directory takes beside the bytes of the messages that wait in it.
 //! - `large`: small publishes while one of 16 MiB comes every second, beside without.
 //! - `keys`: how long messages of nine ordering keys wait beside a tenth with a very long backlog, beside without that.
+//! - `manage`: small publishes while a backlog (`--messages`) is purged and deleted, beside without.
+//! - `deletions`: what topics (`--messages`) leave behind that come and go.
 //! - `drain`: receiving from a long backlog, beside receiving what was published just before.
 //!
 //! A line without a target is there to be known: it compares with what no broker can reach.
@@ -27,6 +29,7 @@ mod disk;
 mod journal;
 mod keys;
 mod load;
+mod manage;
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -121,6 +124,12 @@ fn main() -> Result<()> {
     }
     if wanted("keys") {
         runtime.block_on(keys::run(&asked))?;
+    }
+    if wanted("manage") {
+        runtime.block_on(manage::run(&asked))?;
+    }
+    if wanted("deletions") {
+        runtime.block_on(manage::deletions(&asked))?;
     }
     if wanted("drain") {
         runtime.block_on(load::drain(&asked))?;

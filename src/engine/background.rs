@@ -1,7 +1,8 @@
 //! Checkpoints beside the commit thread: at most one at a time, on a thread of its own.
 //!
 //! The commit thread begins one between two frames, with a copy of what it needs, and takes note of it when it is done;
-//! nothing waits for it. Invariant: the journal is trimmed only up to the position of a durable checkpoint.
+//! nothing waits for it but the end of the engine. Invariants: the journal is trimmed only up to the position of a durable
+//! checkpoint; no checkpoint is written any more once [`Checkpoints`] is gone.
 
 use std::{
     path::PathBuf,
@@ -210,8 +211,14 @@ impl Checkpoints {
     }
 }
 
+/// Whoever has a checkpoint written waits for it, however it ends itself: the lock on the directory is given back after
+/// this, and who gets it next must be alone there.
 impl Drop for Checkpoints {
     fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            // What came of it is for the next start to find.
+            let _ = running.thread.join();
+        }
         if let Some(removing) = self.removing.take() {
             // As in `remove`.
             let _ = removing.join();

@@ -51,9 +51,10 @@
 //! | `STORE` | which store this is, and the key that signs ack ids | `journal::file::store` |
 //! | `LOCK` | who has the directory open | `journal::file::lock` |
 //! | `journal/<id>.wal` | frames of records, 64 MiB a file, recycled | `journal::file` (`file_header`, `frame_header`), [`journal::Record`] |
-//! | `MANIFEST` | positions, names and files, as of a position in the journal; replaced as a whole | `checkpoint::manifest` |
+//! | `MANIFEST` | positions, names and files, as of a position in the journal; replaced as a whole | `checkpoint::manifest`, `checkpoint::queue_content` |
 //! | `segments/<id>.seg` | messages that stay, side by side per topic, with an index; written once | `checkpoint::segment`, `checkpoint::index` |
 //! | `segments/<id>.ids` | dedup ids whose window is not over; written once | `checkpoint::ids` |
+//! | `segments/<id>.damaged` | a segment in which something was damaged, once nothing in it is wanted any more | as a segment |
 //! | `set-aside/<time>/` | what `campanile doctor --repair` has put aside | `doctor` |
 //!
 //! Each format has its ruler on the page named. All are little-endian, begin with magic and version, and have a CRC-32C
@@ -67,13 +68,17 @@
 //! than itself; so the disk holds at most twice what waits, and the journal.
 //!
 //! # What a start does
-//! 1. Takes the lock. A directory that somebody else has open is left alone.
-//! 2. Reads the manifest and the indexes of the segments it names; what an unfinished checkpoint left is removed. An index
+//! 1. Takes the lock. A directory that somebody else has open is left alone; whoever had it has ended then, with the
+//!    checkpoint that it may have had under way.
+//! 2. Syncs the folders before anything is done about what stands in them: where only the process was killed, not all that
+//!    can be seen is durable.
+//! 3. Reads the manifest and the indexes of the segments it names; what an unfinished checkpoint left is removed. An index
 //!    that is damaged is made again from the records.
-//! 3. Reads the journal from the manifest's position on, past the page cache, and applies it. A frame that was cut off by
+//! 4. Reads the journal from the manifest's position on, past the page cache, and applies it. A frame that was cut off by
 //!    a crash is the end; damage to what had been synced refuses the start, by name and place (see
-//!    `journal::file::recovery` for how the two are told apart).
-//! 4. Begins a new journal file, never behind a torn frame.
+//!    `journal::file::recovery` for how the two are told apart, and for the one case in which they cannot be: the very last
+//!    frame).
+//! 5. Begins a new journal file, never behind a torn frame.
 //!
 //! # When the disk fails
 //! | what | answer |
@@ -93,10 +98,13 @@
 //!   that is not synced, a journal cut off before its checkpoint, appending behind a torn frame, a checksum without the
 //!   file's id.
 //! - *Faults* (`tests::faults`): every kind of call of a whole engine fails once, at one place after the other, with EIO,
-//!   ENOSPC, a short write, a sync that leaves clean pages; what clients were told is kept.
+//!   ENOSPC, a short write, a sync that leaves clean pages: when it starts, appends, writes checkpoints, moves messages on,
+//!   removes segments, takes over a file. What clients were told is kept. `CAMPANILE_EVERY_FAULT` tries every single call.
+//!   The same for repairs (`doctor`), also with the power lost at every call.
 //! - *Model* (`tests::model`): random operations against plain lists, over the journal in files and the one in memory,
 //!   with restarts; another engine that applies the same frames comes to the same state and delivers the same.
-//! - *Damage* (`tests::checkpoints`, `journal::file`, `doctor`): bytes flipped and files cut, of every kind of file.
+//! - *Damage* (`tests::damage`; more closely `tests::checkpoints`, `journal::file`, `doctor`): bits flipped in every kind of
+//!   file, and each cut off: a refusal that names the file, or the one message lost that stood there.
 //! - *Decoders* (`tests::decoders`, `tests/fuzz`): arbitrary bytes behind checksums that were made right, in every run and
 //!   for a fuzzer; no panic, and what is read is what would be written.
 //! - *Formats* (`tests::formats`): a directory of each earlier format opens with everything in it.
@@ -113,6 +121,7 @@ mod commit;
 pub mod disk;
 mod doctor;
 mod error;
+mod freeing;
 mod import;
 mod inbox;
 pub mod journal;

@@ -45,6 +45,7 @@ pub struct Recovery {
 /// A store that is open but not yet served.
 struct Store {
     committer: Committer,
+    /// Given back after the committer has ended, which may have a checkpoint under way.
     lock: DirLock,
     uuid: Uuid,
     key: AckKey,
@@ -74,9 +75,7 @@ impl Engine {
         observer: &mut dyn ImportObserver,
     ) -> Result<Vec<ImportReport>, OpenError> {
         let mut store = open_store(options)?;
-        let reports = files.iter().map(|file| store.committer.import_file(file, damaged_lines, observer)).collect();
-        drop(store.lock);
-        reports
+        files.iter().map(|file| store.committer.import_file(file, damaged_lines, observer)).collect()
     }
 
     /// An engine over any journal, which nobody else has open.

@@ -83,8 +83,8 @@ impl CheckpointStore {
     /// small enough that moving the last messages of one on costs little.
     pub(in crate::engine) const SEGMENT_BYTES: u64 = 64 << 20;
 
-    /// Reads the last checkpoint: the state that it holds, and from where the journal has to be replayed. Removes what
-    /// an unfinished one has left.
+    /// Reads the last checkpoint: the state that it holds, and from where the journal has to be replayed. Makes sure that
+    /// it is the one that counts from now on, and removes what an unfinished one has left.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -94,13 +94,18 @@ impl CheckpointStore {
         store: Uuid,
     ) -> Result<(Self, State, Position), LoadError> {
         let dir = segments_dir(data_dir);
+        let failed = |what, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| LoadError::Io { what, path, source }
+        };
         match disk.create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.and_then(|()| disk.sync_dir(data_dir)).map_err(|source| LoadError::Io {
-                what: "make",
-                path: dir.clone(),
-                source,
-            })?,
+            made => made.map_err(failed("make", &dir))?,
+        }
+        // Whoever put these files in their places may have been killed before that was durable. What only the manifest before
+        // this one needs is about to go.
+        for folder in [dir.as_path(), data_dir] {
+            disk.sync_dir(folder).map_err(failed("sync", folder))?;
         }
         let Loaded { state, position, mended, next_segment } = load(&*disk, data_dir, store)?;
         for segment in mended {

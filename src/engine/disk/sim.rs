@@ -122,6 +122,11 @@ impl Survival {
 }
 
 impl World {
+    /// Whether a crash may lose some name.
+    pub(in crate::engine) fn has_unsure_names(&self) -> bool {
+        self.pending.values().any(|changes| !changes.is_empty())
+    }
+
     /// One of the images that losing the power at this moment may leave behind.
     pub(in crate::engine) fn crash(&self, dice: &mut Dice) -> Self {
         let mut names = self.durable.clone();
@@ -201,6 +206,11 @@ impl SimDisk {
     /// A disk with what an image holds.
     pub(in crate::engine) fn new(now: World, lies: Lies) -> Self {
         Self(Arc::new(Mutex::new(Recorder { now, lies, moments: Vec::new(), note: 0 })))
+    }
+
+    /// Which promises it breaks from here on.
+    pub(in crate::engine) fn lie(&self, lies: Lies) {
+        self.recorder().lies = lies;
     }
 
     /// What is said at the moments from here on.

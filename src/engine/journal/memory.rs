@@ -189,7 +189,7 @@ pub(super) mod suite {
     /// A frame that holds `records`.
     pub(in super::super) fn frame(records: &[u8]) -> FrameBuf {
         let mut frame = FrameBuf::new();
-        frame.as_vec_mut().extend_from_slice(records);
+        frame.push_raw(records);
         frame
     }
 

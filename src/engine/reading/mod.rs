@@ -118,7 +118,7 @@ mod testing {
     pub(super) fn block(n: u32, bytes: u32) -> Block {
         let first = Place { topic: TopicId(0), kind: Kind::Visible, seq: Seq(0) };
         let (segment, origin) = (SegmentId(n), Origin::UNKNOWN);
-        Block { first, last: first.seq, count: 0, segment, offset: 0, bytes, expires_by: None, origin }
+        Block { first, last: first.seq, count: 0, segment, offset: 0, bytes, expires_by: None, key: None, origin }
     }
 
     /// A data directory with the first segment, which holds a megabyte of no messages.

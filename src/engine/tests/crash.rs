@@ -3,9 +3,10 @@
 //!
 //! A run is a chain of lives of one store. In each life random requests are decided, journaled and acknowledged; for
 //! every operation on the disk, images that a crash at that moment may leave are recovered and compared; then one of
-//! them, sometimes one taken in the middle of a recovery, becomes the next life. The comparison is exact: the digest of
-//! the recovered state has to be that of the state after some frame between the last acknowledged and the last
-//! attempted one.
+//! them, sometimes one taken in the middle of a recovery, becomes the next life. Or it is the process alone that is killed
+//! at such a moment: the next life begins with all that was written, synced or not, and loses its power later. The
+//! comparison is exact: the digest of the recovered state has to be that of the state after some frame between the last
+//! acknowledged and the last attempted one.
 //!
 //! `CAMPANILE_CRASH_IMAGES` sets how many images are looked at (20,000 unless set), `CAMPANILE_CRASH_SEED` where chance
 //! begins. A failure prints the seed of its run.
@@ -154,11 +155,27 @@ impl Run {
                     self.check(world, *acknowledged)?;
                 }
             }
-            let (world, acknowledged) = &moments[self.dice.below(moments.len())];
-            self.past.acknowledged = *acknowledged;
-            disk = SimDisk::new(world.crash(&mut self.dice), self.bug.lies());
+            let (left, acknowledged) = self.end(&moments);
+            self.past.acknowledged = acknowledged;
+            disk = SimDisk::new(left, self.bug.lies());
         }
         Ok(())
+    }
+
+    /// How a life ends: with what the next one finds on the disk, and how much had been acknowledged.
+    fn end(&mut self, moments: &[(World, usize)]) -> (World, usize) {
+        if self.dice.below(2) == 0 {
+            let (world, acknowledged) = &moments[self.dice.below(moments.len())];
+            return (world.crash(&mut self.dice), *acknowledged);
+        }
+        // The process alone is killed: the next one sees all that was written, and may still lose it. Names that are not
+        // durable are the most that it can stumble over.
+        let unsure: Vec<_> = moments.iter().filter(|(world, _)| world.has_unsure_names()).collect();
+        let (world, acknowledged) = match unsure.len() {
+            0 => &moments[self.dice.below(moments.len())],
+            count => unsure[self.dice.below(count)],
+        };
+        (world.clone(), *acknowledged)
     }
 
     /// Some frames of random requests.
@@ -266,13 +283,14 @@ impl Run {
     /// Something that an operator does.
     fn change(&mut self, topic: Name, number: usize) -> Manage {
         let dead = PurgeScope { dead: true, ..PurgeScope::default() };
-        match number % 7 {
+        match number % 8 {
             0 => Manage::Redrive { queue: topic, which: Redrive::Oldest(3), pace: None },
             1 => Manage::Purge { queue: topic, scope: dead },
             2 => Manage::Purge { queue: topic, scope: PurgeScope { ready: true, ..dead } },
             3 => Manage::DeleteQueue { queue: topic },
             4 => Manage::DeleteMessage { queue: topic, seq: Seq(self.dice.roll() % 40) },
             5 => Manage::CancelDelayed { topic, seq: Seq(self.dice.roll() % 10) },
+            6 => Manage::DeleteTopic { topic },
             _ => {
                 let limits = QueueLimitsPatch {
                     messages_max: Some(Some(20)),
@@ -379,6 +397,37 @@ fn a_start_that_appends_behind_a_torn_frame_is_caught() {
 fn a_checksum_without_the_files_id_is_caught() {
     let violation = hunt(20_000, Bug::Journal(Mistake::ForgetsLives));
     assert!(violation.is_err(), "{violation:?}");
+}
+
+#[test]
+fn names_that_a_killed_process_left_are_made_durable_before_anything_is_built_on_them() {
+    for seed in 1..=12 {
+        let mut run = Run::new(seed, Bug::None);
+        let disk = SimDisk::with_folder(Path::new(DIR));
+        let mut open = recover(&disk).expect("an empty folder");
+        run.work(&disk, &mut open).expect("nothing fails");
+        // As if it was killed each time just before a folder was synced.
+        disk.lie(Lies { folder_syncs: true, ..Lies::default() });
+        run.work(&disk, &mut open).expect("nothing fails");
+        drop(open);
+        let (world, _) = disk.take_moments().pop().expect("now");
+        assert!(world.has_unsure_names(), "seed {seed}");
+
+        let disk = SimDisk::new(world, Lies::default());
+        let mut open = recover(&disk).expect("all of it can be seen");
+        let at = run.find(&disk, &open.state, run.past.acknowledged).expect("all of it can be seen");
+        // From here on it can be relied on, whatever comes; what was seen while it was read could not.
+        disk.take_moments();
+        run.past.acknowledged = at;
+        disk.note(at);
+        run.work(&disk, &mut open).expect("nothing fails");
+        drop(open);
+        for (world, acknowledged) in disk.take_moments() {
+            for _ in 0..2 {
+                run.check(&world, acknowledged).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::Bench;
 use crate::engine::{
     DamagedLines, Engine, ImportObserver, ImportPass, ImportProgress, ImportReport, OpenError, Options,
     disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
+    journal::file::{DirLock, LockError},
 };
 
 const GOOD: &str = concat!(
@@ -156,6 +157,36 @@ async fn an_import_that_was_interrupted_anywhere_goes_on_where_it_was() {
         }
         assert!(bench.pop("t", 1).await.is_empty(), "nothing comes twice");
     }
+}
+
+#[tokio::test]
+async fn a_start_that_fails_lets_nobody_in_before_its_checkpoint_has_ended() {
+    let mut bench = Bench::new();
+    bench.engine.take().expect("open").close().await;
+    fs::write(bench.options.data_dir.join("t.jsonl"), long_file(6000)).expect("written");
+    let slow = FaultDisk::new(RealDisk);
+    slow.set(Fault { op: Op::Write, name_end: ".seg", nth: 1, outcome: Outcome::Wait, times: Times::Always });
+    let failing = FaultDisk::new(slow.clone());
+    let outcome = Outcome::Error(std::io::ErrorKind::Other);
+    failing.set(Fault { op: Op::Sync, name_end: ".wal", nth: 4, outcome, times: Times::Once });
+    let options = Options { disk: Arc::new(failing.clone()), ..bench.options.clone() };
+    let (sender, ended) = std::sync::mpsc::channel();
+    let opening = std::thread::spawn(move || {
+        let opened = Engine::open(options).map(drop);
+        sender.send(()).expect("somebody waits for it");
+        opened
+    });
+    while failing.is_pending() {
+        tokio::task::yield_now().await;
+    }
+    let early = ended.recv_timeout(std::time::Duration::from_millis(300));
+    assert_eq!(early, Err(std::sync::mpsc::RecvTimeoutError::Timeout), "its checkpoint is being written");
+    assert!(matches!(DirLock::acquire(&bench.options.data_dir), Err(LockError::Held { .. })));
+    slow.heal();
+    assert!(opening.join().expect("no panic").is_err());
+    assert!(bench.options.data_dir.join("MANIFEST").exists(), "there was a checkpoint under way");
+    bench.restart().await;
+    assert_eq!(bench.pop("t", 500).await.len(), 500);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     engine::{
-        AckMode, Limits, Nack, NackOutcome, Settlement,
+        AckMode, Nack, NackOutcome, Settlement,
         journal::FrameBuf,
         reading::BlockCache,
         sealed::Sealed,
@@ -33,7 +33,7 @@ impl Bare {
     }
 
     fn view(&self, now: Timestamp) -> View<'_> {
-        View { state: &self.state, waiters: &self.waiters, history: &self.history, now }
+        View { state: &self.state, waiters: &self.waiters, history: &self.history, limits: Limits::default(), now }
     }
 
     /// Receives what can be received, and tells the first.

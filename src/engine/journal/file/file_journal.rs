@@ -200,7 +200,7 @@ impl Journal for FileJournal {
             State::Unread { .. } => panic!("the journal is read before the first append"),
             State::Poisoned { .. } => return Err(unknown(poisoned())),
         };
-        let frame_bytes = (frame.as_vec_mut().len() as u64).next_multiple_of(PAGE_BYTES);
+        let frame_bytes = ((FrameBuf::HEADER_BYTES + frame.records().len()) as u64).next_multiple_of(PAGE_BYTES);
         assert!(frame_bytes <= self.frame_bytes_max, "a frame of {frame_bytes} bytes fits no journal file");
         if expected != writer.end() {
             return Err(AppendError::Fenced { at: expected });

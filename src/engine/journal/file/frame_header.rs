@@ -47,15 +47,21 @@ pub(super) struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// The header for a frame.
+    pub(super) fn of_frame(file: &FileHeader, prev_durable: Position, frame: &FrameBuf) -> Self {
+        let records_crc = frame.records_crc(file.seed());
+        Self { records_crc, ..Self::of_length(prev_durable, frame.count(), frame.records().len()) }
+    }
+
     /// The header for `records`.
     pub(super) fn of_records(file: &FileHeader, prev_durable: Position, count: u32, records: &[u8]) -> Self {
-        Self {
-            kind: FrameKind::Records,
-            records_bytes: u32::try_from(records.len()).expect("a frame that fits a file has less than 4 GiB"),
-            count,
-            prev_durable,
-            records_crc: crc32c::crc32c_append(file.seed(), records),
-        }
+        let records_crc = crc32c::crc32c_append(file.seed(), records);
+        Self { records_crc, ..Self::of_length(prev_durable, count, records.len()) }
+    }
+
+    fn of_length(prev_durable: Position, count: u32, records_bytes: usize) -> Self {
+        let records_bytes = u32::try_from(records_bytes).expect("a frame that fits a file has less than 4 GiB");
+        Self { kind: FrameKind::Records, records_bytes, count, prev_durable, records_crc: 0 }
     }
 
     /// The header of a mark.

@@ -17,6 +17,11 @@
 //!   that is not the H at which reading stopped, refuse;
 //! - otherwise what is at H, if anything, was never acknowledged.
 //!
+//! One case is left of which nothing on the disk tells: damage to the very last frame of all, if it came before the mark
+//! that is written behind it once nothing is appended for 20 ms. It looks like a write that was cut off and is taken for
+//! one, although that frame may have been acknowledged; `campanile doctor` tells of each such tail. A second copy of the
+//! last frame would close the gap, at the price of a second write for every commit.
+//!
 //! Nothing is ever appended at H. A frame written there could be as long as the torn one, and then what had been written
 //! behind the torn one, valid in itself, would be read as its successor after the next crash. Each start begins a new
 //! file, under an id for which no frame exists.

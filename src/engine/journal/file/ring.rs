@@ -72,7 +72,8 @@ impl Plan {
 }
 
 impl Ring {
-    /// Lists the folder; answers the journal's files too, in their order, checked against each other.
+    /// Lists the folder, and makes its names durable: of a file that is used again no earlier one may come back. Answers the
+    /// journal's files too, in their order, checked against each other.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
         data_dir: &Path,
@@ -80,6 +81,7 @@ impl Ring {
         file_bytes: u64,
     ) -> Result<(Self, Vec<JournalFile>), OpenError> {
         let dir = journal_dir(data_dir);
+        disk.sync_dir(&dir).map_err(OpenError::io("sync", &dir))?;
         let mut ids = BTreeSet::new();
         let mut spares = BTreeSet::new();
         for name in disk.list(&dir).map_err(OpenError::io("list", &dir))? {

@@ -60,10 +60,14 @@ pub fn store_uuid(data_dir: &Path) -> io::Result<Option<Uuid>> {
 }
 
 impl Store {
-    /// The store in `data_dir`, made now if there is none.
+    /// The store in `data_dir`, made now if there is none. What stands in that folder is durable when it returns: whoever
+    /// put it there may have been killed before it was.
     pub(super) fn open_or_create(disk: &dyn Disk, data_dir: &Path) -> Result<Self, OpenError> {
         match Self::load(disk, data_dir)? {
-            Some(store) => Ok(store),
+            Some(store) => {
+                disk.sync_dir(data_dir).map_err(OpenError::io("sync", data_dir))?;
+                Ok(store)
+            }
             None => Self::create(disk, data_dir),
         }
     }

@@ -84,20 +84,15 @@ impl Writer {
         self.active.is_none()
     }
 
-    /// Fills in the header of `frame`, writes it and syncs it. But for the header, `frame` is left as it was.
+    /// Fills in the header of `frame`, writes it and syncs it. Its records are left as they were.
     pub(super) fn append(&mut self, frame: &mut FrameBuf) -> io::Result<Position> {
-        let (end, count) = (self.end, frame.count());
-        let bytes = frame.as_vec_mut();
-        let unpadded = bytes.len();
-        let padded = unpadded.next_multiple_of(PAGE);
+        let end = self.end;
+        let padded = (HEADER_BYTES + frame.records().len()).next_multiple_of(PAGE);
         let active = self.active_with_room(padded as u64)?;
         let (file, header) = (&active.ready.file, &active.ready.header);
-        let frame_header = FrameHeader::of_records(header, end, count, &bytes[HEADER_BYTES..]);
-        bytes[..HEADER_BYTES].copy_from_slice(&frame_header.encode(header, active.offset));
-        bytes.resize(padded, 0);
-        let stored = file.write_all_at(bytes, active.offset).and_then(|()| file.sync_data());
-        bytes.truncate(unpadded);
-        stored?;
+        let frame_header = FrameHeader::of_frame(header, end, frame).encode(header, active.offset);
+        file.write_all_at(frame.finish(&frame_header, PAGE), active.offset)?;
+        file.sync_data()?;
         active.offset += padded as u64;
         self.end = header.position_at(active.offset);
         Ok(self.end)
