@@ -11,6 +11,7 @@
 mod apply;
 mod dedup;
 mod lanes;
+mod naming;
 mod queue;
 mod saved;
 mod segments;

@@ -33,12 +33,15 @@ mod looks;
 mod manage;
 mod model;
 mod names;
+mod operations;
 mod pressure;
 mod queues;
 mod records;
 mod retries;
 #[cfg(campanile_shuttle)]
 mod schedules;
+mod semantics;
+mod sweep;
 mod time;
 
 use std::time::Duration;
