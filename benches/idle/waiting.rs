@@ -10,7 +10,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use super::{Result, broker::Broker};
 
-/// How many queues they share.
+/// How many queues they share at most.
 const QUEUES: usize = 100;
 
 /// How long they may take to come, and a message to arrive.
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Awaited {
     kind: &'static str,
+    queues: usize,
     arrivals: Option<mpsc::Receiver<Instant>>,
     _tasks: JoinSet<()>,
 }
@@ -27,12 +28,12 @@ pub(super) struct Awaited {
 impl Awaited {
     /// Nobody waits.
     pub(super) fn none() -> Self {
-        Self { kind: "nobody", arrivals: None, _tasks: JoinSet::new() }
+        Self { kind: "nobody", queues: 1, arrivals: None, _tasks: JoinSet::new() }
     }
 
     /// Where the `n`th message goes.
     pub(super) fn topic(&self, n: usize) -> String {
-        topic(self.kind, n)
+        topic(self.kind, n, self.queues)
     }
 
     /// When the next message was there; none if nobody waits.
@@ -42,18 +43,18 @@ impl Awaited {
     }
 }
 
-fn topic(kind: &str, n: usize) -> String {
-    format!("{kind}-{}", n % QUEUES)
+fn topic(kind: &str, n: usize, queues: usize) -> String {
+    format!("{kind}-{}", n % queues)
 }
 
 /// Long polls over REST.
 pub(super) async fn polls(broker: &Broker, count: usize) -> Result<Awaited> {
     const KIND: &str = "poll";
-    let (arrived, arrivals) = mpsc::channel(count.max(1));
+    let (queues, (arrived, arrivals)) = (QUEUES.min(count).max(1), mpsc::channel(count.max(1)));
     let client = reqwest::Client::builder().http1_only().build()?;
     let mut tasks = JoinSet::new();
     for n in 0..count {
-        let url = format!("http://{}/v1/queues/{}/pull", broker.rest, topic(KIND, n));
+        let url = format!("http://{}/v1/queues/{}/pull", broker.rest, topic(KIND, n, queues));
         let (client, arrived) = (client.clone(), arrived.clone());
         tasks.spawn(async move {
             let body = serde_json::json!({"wait_seconds": 60, "auto_ack": true, "consumer": format!("idle {n}")});
@@ -67,21 +68,24 @@ pub(super) async fn polls(broker: &Broker, count: usize) -> Result<Awaited> {
             }
         });
     }
-    all_are_there(broker, KIND, count).await?;
-    Ok(Awaited { kind: KIND, arrivals: Some(arrivals), _tasks: tasks })
+    all_are_there(broker, KIND, count, queues).await?;
+    Ok(Awaited { kind: KIND, queues, arrivals: Some(arrivals), _tasks: tasks })
 }
 
 /// Streams over gRPC.
 pub(super) async fn streams(broker: &Broker, count: usize) -> Result<Awaited> {
     const KIND: &str = "stream";
-    let (arrived, arrivals) = mpsc::channel(count.max(1));
+    let (queues, (arrived, arrivals)) = (QUEUES.min(count).max(1), mpsc::channel(count.max(1)));
     let mut tasks = JoinSet::new();
     for n in 0..count {
         let client = Client::connect([broker.grpc.to_string()])?;
         let arrived = arrived.clone();
         tasks.spawn(async move {
-            let start =
-                StreamingPullStart { queue: topic(KIND, n), consumer: format!("idle {n}"), ..Default::default() };
+            let start = StreamingPullStart {
+                queue: topic(KIND, n, queues),
+                consumer: format!("idle {n}"),
+                ..Default::default()
+            };
             let (mut deliveries, settler) = client.subscribe(start).await.expect("a stream");
             while let Some(delivery) = deliveries.next().await.expect("no error") {
                 if arrived.send(Instant::now()).await.is_err() {
@@ -92,14 +96,13 @@ pub(super) async fn streams(broker: &Broker, count: usize) -> Result<Awaited> {
             }
         });
     }
-    all_are_there(broker, KIND, count).await?;
-    Ok(Awaited { kind: KIND, arrivals: Some(arrivals), _tasks: tasks })
+    all_are_there(broker, KIND, count, queues).await?;
+    Ok(Awaited { kind: KIND, queues, arrivals: Some(arrivals), _tasks: tasks })
 }
 
 /// Returns when as many connections are there as are to wait: each of their queues has been asked for.
-async fn all_are_there(broker: &Broker, kind: &str, count: usize) -> Result<()> {
+async fn all_are_there(broker: &Broker, kind: &str, count: usize, queues: usize) -> Result<()> {
     let (client, begin) = (reqwest::Client::new(), Instant::now());
-    let queues = QUEUES.min(count);
     let url = format!("http://{}/v1/queues?prefix={kind}-&page_size=1000", broker.rest);
     loop {
         let page: serde_json::Value = client.get(&url).send().await?.json().await?;
