@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use crate::{engine::EngineError, model::MessageId};
 
+/// The field of what is wrong with a message as a whole.
+const MESSAGE: &str = "message";
+
 /// Why a request was not carried out. Each transport maps it in one exhaustive `match`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
@@ -19,17 +22,19 @@ pub enum BrokerError {
     #[error("{field} has {bytes} bytes; at most {max} are allowed")]
     TooLarge {
         /// The field, as the API names it.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// Its size.
         bytes: usize,
         /// The limit.
         max: usize,
     },
     /// What the request names does not exist.
-    #[error("{what} does not exist")]
+    #[error("{what} does not exist{hint}")]
     NotFound {
         /// What was looked for.
         what: String,
+        /// What there is instead; empty if nothing is known.
+        hint: String,
     },
     /// A name would mean two things.
     #[error("{problem}")]
@@ -44,14 +49,16 @@ pub enum BrokerError {
         queue: String,
     },
     /// The lease of one of the deliveries that were to be settled together has ended. Nothing was done.
-    #[error("ack_id: the lease of delivery {index} has ended; nothing was settled or published")]
+    #[error("{field}: its lease has ended; nothing was settled or published")]
     StaleAck {
-        /// Which one, from 0.
-        index: usize,
+        /// Which one.
+        field: Cow<'static, str>,
     },
     /// The dedup id was used for another message within the window.
-    #[error("dedup_id: {dedup_id:?} was used for a message with another content")]
+    #[error("{field}: {dedup_id:?} was used for a message with another content")]
     DedupMismatch {
+        /// Whose it is.
+        field: Cow<'static, str>,
         /// The id.
         dedup_id: String,
     },
@@ -99,15 +106,60 @@ pub enum BrokerError {
 }
 
 impl BrokerError {
+    /// The field that is wrong, if one is.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::InvalidArgument { field, .. }
+            | Self::TooLarge { field, .. }
+            | Self::StaleAck { field }
+            | Self::DedupMismatch { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+
+    /// The same, with another name for the field that is wrong.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl FnOnce(&str) -> String) -> Self {
+        if let Self::InvalidArgument { field, .. }
+        | Self::TooLarge { field, .. }
+        | Self::StaleAck { field }
+        | Self::DedupMismatch { field, .. } = &mut self
+        {
+            *field = rename(field).into();
+        }
+        self
+    }
+
     /// The same, said of the entry at `at` of a list.
     #[must_use]
     pub fn at(self, list: &str, at: usize) -> Self {
-        match self {
-            Self::InvalidArgument { field, problem } => {
-                Self::InvalidArgument { field: format!("{list}[{at}].{field}").into(), problem }
-            }
-            other => other,
-        }
+        self.renamed(|field| match field {
+            // The entry as a whole.
+            MESSAGE => format!("{list}[{at}]"),
+            _ => format!("{list}[{at}].{field}"),
+        })
+    }
+
+    /// The same, said of the field `message` of a call.
+    #[must_use]
+    pub fn in_the_message(self) -> Self {
+        self.renamed(|field| if field == MESSAGE { field.to_owned() } else { format!("{MESSAGE}.{field}") })
+    }
+
+    /// The same, said of the message of a call that has only one: `messages[0].dedup_id` is `dedup_id` there.
+    #[must_use]
+    pub fn of_the_message(self) -> Self {
+        self.renamed(|field| match field.strip_prefix("messages[0]") {
+            Some("") => MESSAGE.to_owned(),
+            Some(rest) => rest.trim_start_matches('.').to_owned(),
+            None => field.to_owned(),
+        })
+    }
+
+    /// What was looked for does not exist.
+    pub(super) fn not_found(what: String) -> Self {
+        Self::NotFound { what, hint: String::new() }
     }
 
     /// A field with something wrong with it.
@@ -121,15 +173,20 @@ impl From<EngineError> for BrokerError {
         match error {
             EngineError::NameConflict { problem } => Self::NameConflict { problem },
             EngineError::BadName { field, source } => Self::invalid(field, source.to_string()),
-            EngineError::MessageTooLarge { bytes, max } => Self::TooLarge { field: "message", bytes, max },
-            EngineError::NoSuchQueue { name } => Self::NotFound { what: format!("queue '{name}'") },
-            EngineError::NoSuchTopic { name } => Self::NotFound { what: format!("topic '{name}'") },
-            EngineError::QueueFull { queue } => Self::QueueFull { queue },
-            EngineError::StaleAck { index } => Self::StaleAck { index },
-            EngineError::UnknownAck { index } => {
-                Self::invalid("ack_id", format!("of delivery {index} is not an ack id of this broker"))
+            EngineError::MessageTooLarge { bytes, max } => Self::TooLarge { field: MESSAGE.into(), bytes, max },
+            EngineError::NoSuchQueue { name, others } => {
+                let hint = others.map(|others| format!("; the topic has {others}")).unwrap_or_default();
+                Self::NotFound { what: format!("queue '{name}'"), hint }
             }
-            EngineError::DedupMismatch { dedup_id } => Self::DedupMismatch { dedup_id },
+            EngineError::NoSuchTopic { name } => Self::not_found(format!("topic '{name}'")),
+            EngineError::QueueFull { queue } => Self::QueueFull { queue },
+            EngineError::StaleAck { index } => Self::StaleAck { field: format!("settlements[{index}].ack_id").into() },
+            EngineError::UnknownAck { index } => {
+                Self::invalid(format!("settlements[{index}].ack_id"), "is not an ack id of this broker")
+            }
+            EngineError::DedupMismatch { index, dedup_id, .. } => {
+                Self::DedupMismatch { field: format!("messages[{index}].dedup_id").into(), dedup_id }
+            }
             EngineError::Full { what } => Self::Overloaded { what },
             EngineError::Stopped => Self::Draining,
             EngineError::OutcomeUnknown => Self::OutcomeUnknown,

@@ -63,17 +63,15 @@ impl Limits {
 
     pub(super) fn check_drafts(&self, drafts: &[Draft]) -> Result<(), BrokerError> {
         check_count("messages", drafts.len(), 1, Self::BATCH_MAX)?;
-        drafts.iter().enumerate().try_for_each(|(at, draft)| {
-            // Of several, it is said which one.
-            self.check_draft(draft).map_err(|error| if drafts.len() > 1 { error.at("messages", at) } else { error })
-        })
+        let check = |(at, draft)| self.check_draft(draft).map_err(|error| error.at("messages", at));
+        drafts.iter().enumerate().try_for_each(check)
     }
 
     pub(super) fn check_draft(&self, draft: &Draft) -> Result<(), BrokerError> {
         draft.check().map_err(|e| BrokerError::invalid(e.field, e.problem))?;
         let (bytes, max) = (draft.payload.len(), self.message_bytes_max);
         if bytes > max {
-            return Err(BrokerError::TooLarge { field: "message", bytes, max });
+            return Err(BrokerError::TooLarge { field: "message".into(), bytes, max });
         }
         Ok(())
     }
@@ -102,9 +100,12 @@ impl Limits {
         min: usize,
         key: &AckKey,
     ) -> Result<Vec<SettleItem>, BrokerError> {
-        check_count("ack_ids", settlements.len(), min, Self::BATCH_MAX)?;
-        let item = |(text, settlement): (String, Settlement)| Ok((key.open(&text).ok(), check_settlement(settlement)?));
-        settlements.into_iter().map(item).collect()
+        check_count("settlements", settlements.len(), min, Self::BATCH_MAX)?;
+        let item = |(at, (text, settlement)): (usize, (String, Settlement))| {
+            let settlement = check_settlement(settlement).map_err(|error| error.at("settlements", at))?;
+            Ok((key.open(&text).ok(), settlement))
+        };
+        settlements.into_iter().enumerate().map(item).collect()
     }
 
     pub(super) fn check_page(page_size: Option<i64>) -> Result<usize, BrokerError> {
@@ -194,14 +195,14 @@ fn check_settlement(settlement: Settlement) -> Result<Settlement, BrokerError> {
     match &settlement {
         Settlement::Ack => {}
         Settlement::Nack(nack) => {
-            check_duration("delay_seconds", nack.delay, Duration::ZERO..=Limits::NACK_DELAY_MAX)?;
+            check_duration("nack.delay_seconds", nack.delay, Duration::ZERO..=Limits::NACK_DELAY_MAX)?;
             if nack.delay.is_some() && nack.outcome != NackOutcome::Retry {
-                return Err(BrokerError::invalid("delay_seconds", "goes with the outcome RETRY only"));
+                return Err(BrokerError::invalid("nack.delay_seconds", "goes with the outcome RETRY only"));
             }
             let bytes = nack.reason.len();
             if bytes > Limits::REASON_BYTES_MAX {
                 let problem = format!("has {bytes} bytes; at most {} are allowed", Limits::REASON_BYTES_MAX);
-                return Err(BrokerError::invalid("reason", problem));
+                return Err(BrokerError::invalid("nack.reason", problem));
             }
         }
         Settlement::Extend(by) if by.is_zero() => {
@@ -209,7 +210,7 @@ fn check_settlement(settlement: Settlement) -> Result<Settlement, BrokerError> {
             return Ok(Settlement::Nack(nack));
         }
         Settlement::Extend(by) => {
-            seconds("ack_deadline_seconds", by.as_secs_f64(), Limits::ACK_DEADLINE_SECONDS)?;
+            seconds("extend", by.as_secs_f64(), Limits::ACK_DEADLINE_SECONDS)?;
         }
     }
     Ok(settlement)
@@ -227,6 +228,8 @@ pub(super) fn seconds(field: &'static str, value: f64, range: RangeInclusive<f64
     if range.contains(&value) {
         return Ok(Duration::from_secs_f64(value));
     }
+    // One that is far out has hundreds of digits.
+    let value = if value.abs() < 1e15 { value.to_string() } else { format!("{value:e}") };
     Err(BrokerError::invalid(field, format!("is {value}; it must be {} to {}", range.start(), range.end())))
 }
 
@@ -271,20 +274,21 @@ mod tests {
         let limits = Limits { message_bytes_max: 3, ..Limits::default() };
         let draft = |n: usize| Draft { payload: vec![b'x'; n].into(), ..Draft::default() };
         assert_eq!(limits.check_drafts(&[draft(3)]), Ok(()));
-        let too_large = BrokerError::TooLarge { field: "message", bytes: 4, max: 3 };
+        let too_large = BrokerError::TooLarge { field: "messages[1]".into(), bytes: 4, max: 3 };
         assert_eq!(limits.check_drafts(&[draft(3), draft(4)]), Err(too_large));
         assert!(limits.check_drafts(&[]).is_err());
     }
 
     #[test]
-    fn of_several_messages_it_is_said_which_one_is_wrong() {
+    fn it_is_said_which_message_is_wrong() {
         let bad = Draft { dedup_id: Some("x".repeat(256)), ..Draft::default() };
         let limits = Limits::default();
         assert_eq!(
             refused_field(limits.check_drafts(&[Draft::default(), bad.clone()])).as_deref(),
             Some("messages[1].dedup_id")
         );
-        assert_eq!(refused_field(limits.check_drafts(&[bad])).as_deref(), Some("dedup_id"));
+        let only = limits.check_drafts(&[bad]).map_err(BrokerError::of_the_message);
+        assert_eq!(refused_field(only).as_deref(), Some("dedup_id"));
     }
 
     #[test]
@@ -292,12 +296,12 @@ mod tests {
         let nack = |nack: Nack| refused_field(check_settlement(Settlement::Nack(nack)));
         let hours = |h: u64| Some(Duration::from_secs(h * 3600));
         assert_eq!(nack(Nack { delay: hours(12), ..Nack::default() }), None);
-        assert_eq!(nack(Nack { delay: hours(13), ..Nack::default() }).as_deref(), Some("delay_seconds"));
+        assert_eq!(nack(Nack { delay: hours(13), ..Nack::default() }).as_deref(), Some("nack.delay_seconds"));
         let outcome = NackOutcome::Release;
-        assert_eq!(nack(Nack { delay: hours(1), outcome, ..Nack::default() }).as_deref(), Some("delay_seconds"));
-        assert_eq!(nack(Nack { reason: "x".repeat(1025), ..Nack::default() }).as_deref(), Some("reason"));
+        assert_eq!(nack(Nack { delay: hours(1), outcome, ..Nack::default() }).as_deref(), Some("nack.delay_seconds"));
+        assert_eq!(nack(Nack { reason: "x".repeat(1025), ..Nack::default() }).as_deref(), Some("nack.reason"));
         let extend = |s: f64| check_settlement(Settlement::Extend(Duration::from_secs_f64(s)));
-        assert_eq!(refused_field(extend(9.0)).as_deref(), Some("ack_deadline_seconds"));
+        assert_eq!(refused_field(extend(9.0)).as_deref(), Some("extend"));
         assert_eq!(extend(10.0), Ok(Settlement::Extend(Duration::from_secs(10))));
         let release = Nack { outcome: NackOutcome::Release, ..Nack::default() };
         assert_eq!(extend(0.0), Ok(Settlement::Nack(release)), "no time at all gives it back");

@@ -86,7 +86,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; [`BrokerError::NotFound`] if nothing is known of it.
     pub async fn story(&self, id: MessageId) -> Result<Story, BrokerError> {
-        let not_found = || BrokerError::NotFound { what: format!("message {id}") };
+        let not_found = || BrokerError::not_found(format!("message {id}"));
         self.engine()?.story(id).await?.ok_or_else(not_found)
     }
 
@@ -114,5 +114,5 @@ impl Broker {
 }
 
 fn no_message(queue: &Name, id: MessageId) -> BrokerError {
-    BrokerError::NotFound { what: format!("message {id} in queue '{queue}'") }
+    BrokerError::not_found(format!("message {id} in queue '{queue}'"))
 }

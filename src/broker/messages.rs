@@ -11,7 +11,7 @@ use super::{
     limits::{ack_mode, check_consumer, check_count},
 };
 use crate::{
-    engine::{Engine, Manage, Published, Settled, SettledAll, Settlement},
+    engine::{Engine, EngineError, Manage, Published, Settled, SettledAll, Settlement},
     model::{AckId, Delivery, Name},
 };
 
@@ -133,16 +133,19 @@ impl Broker {
         let SettleAll { settlements, publishes } = request;
         let items = self.limits().check_settlements(settlements, 0, &engine.ack_key())?;
         let messages = publishes.iter().map(|publish| publish.drafts.len()).sum();
-        check_count("publish", messages, 0, Limits::BATCH_MAX)?;
+        check_count("publishes", messages, 0, Limits::BATCH_MAX)?;
         for (at, publish) in publishes.iter().enumerate() {
-            self.limits().check_drafts(&publish.drafts).map_err(|error| error.at("publish", at))?;
+            self.limits().check_drafts(&publish.drafts).map_err(|error| error.at("publishes", at))?;
         }
         if items.is_empty() && messages == 0 {
-            return Err(BrokerError::invalid("body", "settles nothing and publishes nothing"));
+            return Err(BrokerError::invalid("settlements", "is empty, and nothing is published either"));
         }
         let topics: Vec<_> = publishes.iter().map(|publish| publish.topic.clone()).collect();
         let publications = publishes.into_iter().map(|Publish { topic, drafts }| (topic, drafts)).collect();
-        let settled = engine.settle_all(items.clone(), publications).await?;
+        let settled = engine.settle_all(items.clone(), publications).await.map_err(|error| match error {
+            EngineError::DedupMismatch { publication, .. } => BrokerError::from(error).at("publishes", publication),
+            other => other.into(),
+        })?;
         give_credit_back(&self.shared.owners, &engine, &items, &settled.results);
         topics.iter().zip(&settled.published).for_each(|(topic, published)| note_published(topic, published));
         Ok(settled)

@@ -83,10 +83,10 @@ impl Broker {
             [("reply_to", &draft.properties.reply_to), ("correlation_id", &draft.properties.correlation_id)]
         {
             if text.is_some() {
-                return Err(BrokerError::invalid(field, "is the broker's to set in a request"));
+                return Err(BrokerError::invalid(field, "is the broker's to set in a request").in_the_message());
             }
         }
-        self.limits().check_draft(&draft)?;
+        self.limits().check_draft(&draft).map_err(BrokerError::in_the_message)?;
         let engine = self.engine()?;
         let requests = &self.shared.requests;
         requests.read_replies(&engine, self.shared.draining.subscribe()).await?;
@@ -123,15 +123,7 @@ impl Requests {
             return Ok(());
         }
         let topic = Name::parse(REPLIES).map_err(|e| BrokerError::invalid("reply_to", e.to_string()))?;
-        let limits = QueueLimitsPatch {
-            messages_max: Some(Some(REPLIES_MAX)),
-            bytes_max: None,
-            age_max: Some(Some(REPLIES_AGE_MAX)),
-            overflow: Some(Some(Overflow::DropOldest)),
-        };
-        let policy = TopicPolicyPatch { dedup_window: None, limits };
-        engine.manage(Manage::PutTopic { topic: topic.clone(), policy, base: Base::Current }).await?;
-        engine.manage(Manage::DeclareQueue { queue: topic.clone(), service: None }).await?;
+        declare(engine, &topic).await?;
         *reader = Some(tokio::spawn(read(self.clone(), engine.clone(), topic, draining)));
         Ok(())
     }
@@ -154,6 +146,20 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Makes the topic of the replies, and its queue.
+async fn declare(engine: &Engine, topic: &Name) -> Result<(), EngineError> {
+    let limits = QueueLimitsPatch {
+        messages_max: Some(Some(REPLIES_MAX)),
+        bytes_max: None,
+        age_max: Some(Some(REPLIES_AGE_MAX)),
+        overflow: Some(Some(Overflow::DropOldest)),
+    };
+    let policy = TopicPolicyPatch { dedup_window: None, limits };
+    engine.manage(Manage::PutTopic { topic: topic.clone(), policy, base: Base::Current }).await?;
+    engine.manage(Manage::DeclareQueue { queue: topic.clone(), service: None }).await?;
+    Ok(())
+}
+
 /// Gives replies to those who wait for them, until the broker shuts down or its store ends.
 async fn read(requests: Requests, engine: Engine, topic: Name, mut draining: watch::Receiver<bool>) {
     loop {
@@ -168,6 +174,11 @@ async fn read(requests: Requests, engine: Engine, topic: Name, mut draining: wat
         let received = tokio::select! {
             received = engine.receive(receive) => received,
             _ = draining.wait_for(|draining| *draining) => return,
+        };
+        // Somebody has removed the queue: requests under way are waiting for it all the same.
+        let received = match received {
+            Err(EngineError::NoSuchQueue { .. }) => declare(&engine, &topic).await.map(|()| Vec::new()),
+            received => received,
         };
         match received {
             Ok(deliveries) => deliveries.into_iter().for_each(|delivery| requests.give(delivery)),

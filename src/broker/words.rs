@@ -174,11 +174,11 @@ mod tests {
         let sentence = |obstacle| Obstacle::Queue(obstacle).sentence();
         assert_eq!(
             sentence(QueueObstacle::Delayed { messages: 1, next_at }),
-            "1 message is not visible yet, the next until 1970-01-01T00:00:01Z"
+            "1 message is not visible yet, the next until 1970-01-01T00:00:01.000Z"
         );
         assert_eq!(
             sentence(QueueObstacle::Retrying { messages: 2, next_at }),
-            "2 messages failed and wait for their retry, the next until 1970-01-01T00:00:01Z"
+            "2 messages failed and wait for their retry, the next until 1970-01-01T00:00:01.000Z"
         );
         assert_eq!(
             Obstacle::NoCredit { consumers: 3 }.sentence(),

@@ -34,6 +34,8 @@ pub struct Deliveries {
     /// Not bounded by itself: the credit bounds what the broker sends.
     frames: mpsc::UnboundedReceiver<Result<Vec<Delivery>, ClientError>>,
     ready: VecDeque<Delivery>,
+    /// Came behind those that are ready.
+    broken: Option<ClientError>,
     task: JoinHandle<()>,
 }
 
@@ -66,7 +68,7 @@ pub(super) async fn open(
     let settler = Settler { requests, waiting: Arc::clone(&waiting) };
     let sorting = Sorting { waiting, _settler: settler.clone() };
     let task = tokio::spawn(sorting.run(answers, deliver));
-    Ok((Deliveries { frames, ready: VecDeque::new(), task }, settler))
+    Ok((Deliveries { frames, ready: VecDeque::new(), broken: None, task }, settler))
 }
 
 /// The task. However it ends, nobody waits in vain any more.
@@ -123,12 +125,26 @@ impl Deliveries {
     /// Nothing is lost by a call that was dropped.
     pub async fn next(&mut self) -> Result<Option<Delivery>, ClientError> {
         while self.ready.is_empty() {
+            if let Some(error) = self.broken.take() {
+                return Err(error);
+            }
             match self.frames.recv().await {
                 Some(deliveries) => self.ready.extend(deliveries?),
                 None => return Ok(None),
             }
         }
         Ok(self.ready.pop_front())
+    }
+
+    /// The next delivery, if it has come already.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        while self.ready.is_empty() && self.broken.is_none() {
+            match self.frames.try_recv().ok()? {
+                Ok(deliveries) => self.ready.extend(deliveries),
+                Err(error) => self.broken = Some(error),
+            }
+        }
+        self.ready.pop_front()
     }
 }
 

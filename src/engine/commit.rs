@@ -34,7 +34,7 @@ use super::{
     views::{History, View},
     waiters::{Waiter, Waiters},
 };
-use crate::model::{AckId, Delivery, QueueId, Timestamp};
+use crate::model::{AckId, Delivery, Name, QueueId, Timestamp};
 
 /// How long nothing is appended before the journal is told so.
 const IDLE_AFTER: Duration = Duration::from_millis(20);
@@ -258,7 +258,12 @@ impl Committer {
             Verb::SettleAll { items, publications, reply } => {
                 Answer::new(reply, self.step(now).settle_all(&items, publications), room)
             }
-            Verb::Manage { manage, reply } => Answer::new(reply, self.step(now).manage(manage), room),
+            Verb::Manage { manage, reply } => {
+                let awaited = if manage.removes_queues() { self.awaited() } else { Vec::new() };
+                let answer = Answer::new(reply, self.step(now).manage(manage), room);
+                self.send_away(awaited);
+                answer
+            }
             Verb::Look { look } => look.look(&self.view(now), room),
             Verb::Statistics { reply } => Answer::new(reply, Ok(self.statistics()), room),
             Verb::Receive { reply, .. } if reply.is_closed() => return,
@@ -329,6 +334,25 @@ impl Committer {
         }
         self.answers.push(Answer::deliveries(waiter.reply, answer));
         None
+    }
+
+    /// The queues that somebody waits for.
+    fn awaited(&self) -> Vec<(QueueId, Name)> {
+        let named = |id| Some((id, self.state.queue(id)?.name.clone()));
+        self.waiters.queues().filter_map(named).collect()
+    }
+
+    /// Whoever waits for one of these queues is told if it was removed.
+    fn send_away(&mut self, awaited: Vec<(QueueId, Name)>) {
+        for (queue, name) in awaited {
+            if self.state.queue(queue).is_some() {
+                continue;
+            }
+            for waiter in self.waiters.take_all(queue) {
+                let gone = EngineError::NoSuchQueue { name: name.to_string(), others: None };
+                self.answers.push(Answer::deliveries(waiter.reply, Err(gone)));
+            }
+        }
     }
 
     fn is_ready(&self, queue: QueueId) -> bool {

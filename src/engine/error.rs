@@ -38,6 +38,8 @@ pub enum EngineError {
     NoSuchQueue {
         /// The name.
         name: String,
+        /// Those that there are, if it is the name of a topic: a few of them, as a text.
+        others: Option<String>,
     },
     /// There is no topic of that name.
     #[error("topic '{name}' does not exist")]
@@ -66,6 +68,10 @@ pub enum EngineError {
     /// The dedup id was used for another message within the window.
     #[error("dedup id {dedup_id:?} was used for another message")]
     DedupMismatch {
+        /// In which publication, from 0.
+        publication: usize,
+        /// Which of its messages, from 0.
+        index: usize,
         /// The id.
         dedup_id: String,
     },

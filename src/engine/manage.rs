@@ -51,7 +51,8 @@ pub enum Manage {
         /// The queue.
         queue: Name,
     },
-    /// Hands nothing out from a queue until it is resumed. What consumers hold they can settle.
+    /// Hands nothing out from a queue until it is resumed. What consumers hold they can settle. The own queue of a topic that
+    /// has no queue comes into being for that, and for the four below.
     Pause {
         /// The queue.
         queue: Name,
@@ -91,6 +92,13 @@ pub enum Manage {
         /// Its place among the delayed ones.
         seq: Seq,
     },
+}
+
+impl Manage {
+    /// Whether queues are gone when it is done.
+    pub(super) fn removes_queues(&self) -> bool {
+        matches!(self, Self::DeleteTopic { .. } | Self::DeleteQueue { .. })
+    }
 }
 
 /// What a policy says where it is not told what to say.

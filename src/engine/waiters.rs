@@ -78,6 +78,16 @@ impl Waiters {
         taken
     }
 
+    /// Takes out all that wait for a queue.
+    pub(super) fn take_all(&mut self, queue: QueueId) -> Vec<Waiter> {
+        std::iter::from_fn(|| self.first(queue)).map(|(_, waiter)| waiter).collect()
+    }
+
+    /// The queues that somebody waits for.
+    pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> + '_ {
+        self.queues.keys().copied()
+    }
+
     /// How many stand in the line of a queue.
     pub(super) fn count(&self, queue: QueueId) -> usize {
         let line = self.queues.get(&queue).into_iter().flatten();

@@ -34,7 +34,8 @@ impl MessageBroker {
     }
 
     async fn send(&self, metadata: &MetadataMap, request: SendMessageRequest) -> Result<MessageId, BrokerError> {
-        let published = self.broker.publish(publish_of(metadata, request)?).await?;
+        let published =
+            self.broker.publish(publish_of(metadata, request)?).await.map_err(BrokerError::of_the_message)?;
         Ok(published.messages.first().expect("one message was published").id)
     }
 }

@@ -76,8 +76,8 @@ pub(super) fn v1_status_of(error: &BrokerError) -> Status {
     let error = with_proto_names(error);
     let (code, text, kind) = outcome_of(&error);
     let mut metadata = HashMap::new();
-    if let Some(field) = field_of(&error) {
-        metadata.insert("field".to_owned(), field);
+    if let Some(field) = error.field() {
+        metadata.insert("field".to_owned(), field.to_owned());
     }
     let details = ErrorDetails::with_error_info(text, DOMAIN, metadata);
     Status::with_error_details_and_metadata(code, error.to_string(), details, metadata_of(text, kind))
@@ -91,7 +91,7 @@ pub(super) fn problem_of(error: &BrokerError) -> proto::Problem {
         Kind::Refused | Kind::Full => Some(prost_types::Duration { seconds: 1, nanos: 0 }),
         Kind::Request | Kind::Unknown | Kind::Unanswered => None,
     };
-    let field = field_of(&error).unwrap_or_default();
+    let field = error.field().unwrap_or_default().to_owned();
     proto::Problem { code: code.to_owned(), detail: error.to_string(), field, retry_after }
 }
 
@@ -103,16 +103,6 @@ fn with_proto_names(error: &BrokerError) -> BrokerError {
             BrokerError::invalid(field, problem.replace("_seconds", ""))
         }
         other => other.clone(),
-    }
-}
-
-fn field_of(error: &BrokerError) -> Option<String> {
-    match error {
-        BrokerError::InvalidArgument { field, .. } => Some(field.to_string()),
-        BrokerError::TooLarge { field, .. } => Some((*field).to_owned()),
-        BrokerError::DedupMismatch { .. } => Some("dedup_id".to_owned()),
-        BrokerError::StaleAck { .. } => Some("ack_id".to_owned()),
-        _ => None,
     }
 }
 
@@ -185,12 +175,12 @@ mod tests {
     fn all() -> Vec<BrokerError> {
         vec![
             BrokerError::invalid("topic", "must not be empty"),
-            BrokerError::TooLarge { field: "message", bytes: 2, max: 1 },
-            BrokerError::NotFound { what: "queue 'q'".into() },
+            BrokerError::TooLarge { field: "message".into(), bytes: 2, max: 1 },
+            BrokerError::NotFound { what: "queue 'q'".into(), hint: String::new() },
             BrokerError::NameConflict { problem: "two things".into() },
             BrokerError::QueueFull { queue: "q".into() },
-            BrokerError::StaleAck { index: 1 },
-            BrokerError::DedupMismatch { dedup_id: "d".into() },
+            BrokerError::StaleAck { field: "settlements[1].ack_id".into() },
+            BrokerError::DedupMismatch { field: "dedup_id".into(), dedup_id: "d".into() },
             BrokerError::Overloaded { what: "full" },
             BrokerError::NotActive,
             BrokerError::Draining,

@@ -59,11 +59,12 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .ok()
-            .and_then(|t| t.format(&Rfc3339).ok())
-            .expect("every timestamp up to MAX can be written");
-        f.write_str(&text)
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .expect("every timestamp up to MAX is one of these");
+        let (year, month, day) = at.to_calendar_date();
+        let (hour, minute, second, ms) = at.to_hms_milli();
+        // Always as long, so that texts sort as times do.
+        write!(f, "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z", u8::from(month))
     }
 }
 
@@ -77,6 +78,7 @@ mod tests {
         assert_eq!(Timestamp::parse_rfc3339(&moment.to_string()), Some(moment));
         assert_eq!(Timestamp::parse_rfc3339("1970-01-01T01:00:01+01:00"), Some(Timestamp(1000)));
         assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
+        assert_eq!(Timestamp::from_millis(1_795_713_168_000).to_string(), "2026-11-26T17:12:48.000Z");
         assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -46,13 +46,20 @@ impl Asked {
     }
 
     /// Which page of a list is asked for.
-    pub(super) fn page(&self) -> Result<Page, BrokerError> {
+    fn page(&self) -> Result<Page, BrokerError> {
         let size = self.query.number("page_size", "a whole number")?;
         Ok(Page { size, token: self.query.text("page_token")?.unwrap_or_default().to_owned() })
     }
 
+    /// Which page of a list is asked for, that has such parameters beside.
+    pub(super) fn page_beside(&self, others: &[&str]) -> Result<Page, BrokerError> {
+        self.query.only(&[others, &["page_size", "page_token"]].concat())?;
+        self.page()
+    }
+
     /// The page of a list, and how its names begin.
     pub(super) fn list(&self) -> Result<List, BrokerError> {
+        self.query.only(&["prefix", "page_size", "page_token"])?;
         let prefix = self.query.text("prefix")?.unwrap_or_default().to_owned();
         Ok(List { prefix, page: self.page()? })
     }

@@ -146,8 +146,8 @@ mod tests {
             text,
             concat!(
                 r#"{"id":"00000000-0000-0000-0000-000000000000","topic":"t","payload":1,"#,
-                r#""attributes":{"z":"\"","a":""},"reply_to":"r","published_at":"1970-01-01T00:00:00Z","#,
-                r#""ack_id":"sealed","delivery_attempt":2,"ack_deadline":"1970-01-01T00:00:01.5Z"}"#
+                r#""attributes":{"z":"\"","a":""},"reply_to":"r","published_at":"1970-01-01T00:00:00.000Z","#,
+                r#""ack_id":"sealed","delivery_attempt":2,"ack_deadline":"1970-01-01T00:00:01.500Z"}"#
             )
         );
     }

@@ -84,14 +84,12 @@ impl From<BrokerError> for Problem {
         // The same order as in the gRPC mapping, line by line.
         let (status, code, field, progress) = match error {
             E::InvalidArgument { field, .. } => (StatusCode::BAD_REQUEST, "invalid_argument", Some(field), Begun),
-            E::TooLarge { field, .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", Some(field.into()), Begun),
+            E::TooLarge { field, .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", Some(field), Begun),
             E::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found", None, Begun),
             E::NameConflict { .. } => (StatusCode::CONFLICT, "name_conflict", None, Begun),
             E::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full", None, Full),
-            E::StaleAck { .. } => (StatusCode::CONFLICT, "stale_ack", Some("ack_id".into()), Begun),
-            E::DedupMismatch { .. } => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "dedup_mismatch", Some("dedup_id".into()), Begun)
-            }
+            E::StaleAck { field } => (StatusCode::CONFLICT, "stale_ack", Some(field), Begun),
+            E::DedupMismatch { field, .. } => (StatusCode::UNPROCESSABLE_ENTITY, "dedup_mismatch", Some(field), Begun),
             E::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", None, Refused),
             E::NoReply { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", None, Unanswered),
             E::NotInDevMode => (StatusCode::CONFLICT, "not_in_dev_mode", None, Begun),

@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::{
-    broker::BrokerError,
+    broker::{BrokerError, Limits},
     model::{Draft, Name},
 };
 
@@ -98,10 +98,7 @@ fn seconds_of(field: &'static str, raw: &RawValue) -> Result<Duration, BrokerErr
     let Ok(seconds) = serde_json::from_str::<f64>(raw.get()) else {
         return Err(wrong_kind(field, raw, "a number of seconds"));
     };
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        let problem = format!("is {seconds}; it must be 0 to {}", Draft::DELAY_MAX.as_secs());
-        BrokerError::invalid(field, problem)
-    })
+    Limits::duration(field, seconds)
 }
 
 fn text_pairs_of(field: &'static str, raw: &RawValue) -> Result<Vec<(String, String)>, BrokerError> {

@@ -25,4 +25,4 @@ mod v1;
 #[cfg(test)]
 mod tests;
 
-pub use router::{Options, health_router, router};
+pub use router::{Options, health_router, router, unknown_path};

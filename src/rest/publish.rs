@@ -69,7 +69,7 @@ pub(super) struct Answer<'a> {
     responses((status = 200, body = Answer<'_>, description = "it is on disk"), Original))]
 pub(super) async fn publish(State(calls): State<Calls>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let body = body::read(&headers, body, calls.publish_bytes_max).await?;
-    let published = calls.broker.publish(request_of(&headers, &body)?).await?;
+    let published = calls.broker.publish(request_of(&headers, &body)?).await.map_err(BrokerError::of_the_message)?;
     let message = published.messages.first().expect("one message was published");
     Ok(answer::signed(
         StatusCode::OK,

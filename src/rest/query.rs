@@ -6,7 +6,7 @@ use axum::{extract::Query as Decoded, http::Uri};
 
 use crate::{broker::BrokerError, model::Name};
 
-/// The parameters of a request, decoded. Those that its call does not know are passed over.
+/// The parameters of a request, decoded.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -16,6 +16,17 @@ impl Query {
         let Decoded(pairs) =
             Decoded::try_from_uri(uri).map_err(|rejection| BrokerError::invalid("query", rejection.body_text()))?;
         Ok(Self(pairs))
+    }
+
+    /// Refuses parameters that the call does not know. The original's calls pass them over.
+    pub(super) fn only(&self, known: &[&str]) -> Result<&Self, BrokerError> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => {
+                let problem = format!("is no parameter of this call; it has {}", known.join(", "));
+                Err(BrokerError::invalid(name.clone(), problem))
+            }
+            None => Ok(self),
+        }
     }
 
     /// A number; `wanted` says which kind.
@@ -49,6 +60,17 @@ mod tests {
     fn number(query: &str) -> Result<Option<i64>, String> {
         let uri = format!("/q?{query}").parse().expect("a valid URI");
         Query::parse(&uri).and_then(|q| q.number("n", "a whole number")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_parameter_that_the_call_does_not_know_is_refused_by_its_name() {
+        let only = |query: &str| {
+            let uri = format!("/q?{query}").parse().expect("a valid URI");
+            let query = Query::parse(&uri).expect("decoded");
+            query.only(&["a", "b"]).map(|_| ()).map_err(|e| e.to_string())
+        };
+        assert_eq!((only(""), only("b=1&a=2&a=3")), (Ok(()), Ok(())));
+        assert_eq!(only("a=1&c=1"), Err("c: is no parameter of this call; it has a, b".into()));
     }
 
     #[test]

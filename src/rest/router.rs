@@ -82,8 +82,9 @@ pub(super) fn queue_of(path: Result<Path<String>, PathRejection>) -> Result<Name
     Name::parse(&text).map_err(|e| BrokerError::invalid("queue", e.to_string()))
 }
 
-async fn unknown_path() -> Problem {
-    Problem::unknown_path()
+/// The answer where no call has the path.
+pub async fn unknown_path() -> Response {
+    Problem::unknown_path().into_response()
 }
 
 async fn method_not_allowed() -> Problem {

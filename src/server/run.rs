@@ -166,7 +166,7 @@ fn transports(config: &Config, broker: &Broker) -> Dispatch {
 
 fn observability(broker: &Broker, identity: &Identity, stop: &CancellationToken) -> Dispatch {
     Dispatch {
-        rest: rest::health_router(broker.clone()).merge(identity.clone().router()),
+        rest: rest::health_router(broker.clone()).merge(identity.clone().router()).fallback(rest::unknown_path),
         grpc: grpc::health_routes(broker.clone(), stop.clone()),
     }
 }

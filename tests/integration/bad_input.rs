@@ -161,9 +161,16 @@ async fn a_bad_path_or_query_is_refused_by_the_name_of_its_field() {
 async fn unknown_paths_and_methods_are_refused_in_the_protocol_of_the_request() {
     let witness = Witness::start().await;
     let rest = witness.broker.rest();
-    for path in
-        ["/", "/nothing", "/publish/", "/consume", "/consume/a/b", "/v1/queues/q", "/MessageBrokerService/SendMessage"]
-    {
+    for path in [
+        "/",
+        "/nothing",
+        "/publish/",
+        "/consume",
+        "/consume/a/b",
+        "/health/x",
+        "/v1/queues/q",
+        "/MessageBrokerService/SendMessage",
+    ] {
         let refused = rest.get(path).await;
         assert_eq!(refused.problem(), (404, "not_found", ""), "{path}");
     }

@@ -182,6 +182,26 @@ async fn what_is_not_acked_goes_back_at_once() {
 }
 
 #[tokio::test]
+async fn a_follower_that_is_interrupted_has_acked_what_it_has_printed_and_nothing_else() {
+    let stage = Stage::shared().await;
+    let broker = stage.broker().start().await;
+    let shell = Shell::new(&stage, broker.grpc);
+    let lines: String = (0..5000).map(|n| format!("{n}\n")).collect();
+    shell.run_with(&["publish", "q", "--lines"], &lines).await.ok();
+    let mut follower = Process::spawn(shell.command(&["consume", "q", "--follow"]));
+    eventually("some messages", async || follower.output().contains("\n300\n").then_some(())).await;
+    let pid = i32::try_from(follower.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, Signal::INT).expect("it runs");
+    assert_eq!(follower.ended().await.code(), Some(0));
+    let printed = format!("{}\n", follower.output());
+    let free = async || (shell.run(&["queues", "--json"]).await.objects()[0]["leased"] == 0).then_some(());
+    eventually("what was held back in the queue", free).await;
+    let rest = shell.run(&["consume", "q"]).await.ok();
+    assert!(printed + &rest == lines, "each message once, in order");
+    stopped(broker).await;
+}
+
+#[tokio::test]
 async fn dead_letters_are_told_of_and_brought_back() {
     let stage = Stage::shared().await;
     let broker = stage.broker().start().await;
@@ -221,7 +241,7 @@ async fn a_queue_is_paused_explained_resumed_and_purged() {
     assert!(words.starts_with("Nothing can be handed out now.\n- paused: "), "{words}");
     assert_eq!(shell.run(&["explain", "q", "--json"]).await.objects()[0]["obstacles"][0]["kind"], "paused");
     assert_eq!(shell.run(&["resume", "q", "--json"]).await.objects()[0]["paused"], false);
-    assert_eq!(shell.run(&["purge", "q"]).await.ok(), "1 messages removed\n");
+    assert_eq!(shell.run(&["purge", "q"]).await.ok(), "1 message removed\n");
     assert_eq!(shell.run(&["consume", "q"]).await.ok(), "");
     stopped(broker).await;
 }

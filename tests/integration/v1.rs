@@ -154,7 +154,7 @@ async fn settling_together_is_all_or_nothing() {
     assert_eq!(rest.ack("in", &[ids[0]]).await, ["ok"]);
     let publish = json!([{"topic": "out", "messages": [{"json": "done"}]}]);
     let stale = rest.post("/v1/settle", &json!({"ack": ids, "publish": publish})).await;
-    assert_eq!(stale.problem(), (409, "stale_ack", "ack_id"));
+    assert_eq!(stale.problem(), (409, "stale_ack", "ack[0]"));
     assert_eq!(rest.get("/v1/topics/out").await.problem().0, 404, "nothing was published");
     let both = json!({"nack": [{"ack_id": ids[1], "outcome": "RELEASE"}], "publish": publish});
     let settled = rest.post("/v1/settle", &both).await.ok();

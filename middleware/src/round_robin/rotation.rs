@@ -126,7 +126,7 @@ impl<S> Rotation<S> {
     }
 
     /// Changes the instances. Those that stay keep their turn; new ones begin cold, if there is a slow start.
-    fn change<T>(&self, change: impl FnOnce(&[Instance<S>]) -> (Vec<Instance<S>>, T)) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&[Instance<S>]) -> (Vec<Instance<S>>, T)) -> T {
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
         let (instances, told) = change(&members.instances);
         for instance in &instances {

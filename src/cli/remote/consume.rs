@@ -3,7 +3,7 @@
 //! Invariant: a message is acked when it was printed, not before; what is held and was not printed goes back to the queue at
 //! once, however the command ends.
 
-use std::time::Duration;
+use std::{io, pin::Pin, time::Duration};
 
 use clap::{ArgMatches, Command};
 
@@ -12,7 +12,7 @@ use super::{
     output::{Form, Output},
 };
 use crate::{
-    client::{ClientError, Deliveries, Settler},
+    client::{ClientError, Deliveries},
     grpc::proto::v1::{
         Ack, Credit, Delivery, Nack, PullRequest, SettleRequest, SettleResult, Settlement, StreamingPullStart,
         nack::Outcome as NackOutcome, settlement::Outcome,
@@ -41,6 +41,9 @@ const CONSUMER: &str = "campanile consume";
 /// How often, and how long apart, a stream that broke is opened again before the command gives up.
 const REOPENINGS: u32 = 10;
 const REOPENING_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long the acks of what is printed are awaited after Ctrl-C.
+const SETTLING_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn command() -> Command {
     Command::new(NAME)
@@ -142,13 +145,10 @@ async fn follow(mut order: Order, remote: &mut Remote) -> Result<(), Failure> {
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     let mut reopenings = 0;
     while order.left > 0 {
-        let broken = tokio::select! {
-            followed = follow_stream(&mut order, &mut reopenings, remote) => match followed {
-                Ok(()) => return Ok(()),
-                Err(Failure::Client(error)) if may_be_mended(&error) && reopenings < REOPENINGS => error,
-                Err(failure) => return Err(failure),
-            },
-            interrupted = &mut interrupt => return Ok(interrupted?),
+        let broken = match follow_stream(&mut order, &mut reopenings, remote, interrupt.as_mut()).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::Client(error)) if may_be_mended(&error) && reopenings < REOPENINGS => error,
+            Err(failure) => return Err(failure),
         };
         reopenings += 1;
         tracing::debug!(%broken, "stream is opened again");
@@ -160,7 +160,13 @@ async fn follow(mut order: Order, remote: &mut Remote) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn follow_stream(order: &mut Order, reopenings: &mut u32, remote: &mut Remote) -> Result<(), Failure> {
+/// Prints what has come, and acks it together: what is printed is acked also when that is interrupted.
+async fn follow_stream(
+    order: &mut Order,
+    reopenings: &mut u32,
+    remote: &mut Remote,
+    mut interrupt: Pin<&mut impl Future<Output = io::Result<()>>>,
+) -> Result<(), Failure> {
     let start = StreamingPullStart {
         queue: order.queue.clone(),
         service: order.service.clone(),
@@ -168,15 +174,33 @@ async fn follow_stream(order: &mut Order, reopenings: &mut u32, remote: &mut Rem
         consumer: CONSUMER.to_owned(),
         credit: Some(Credit { max_outstanding_messages: credit(order), ..Credit::default() }),
     };
-    let (mut deliveries, settler) = remote.client.subscribe(start).await?;
+    let (mut deliveries, settler) = tokio::select! {
+        opened = remote.client.subscribe(start) => opened?,
+        interrupted = interrupt.as_mut() => return Ok(interrupted?),
+    };
     while order.left > 0 {
-        let delivery = next(&mut deliveries).await?;
+        let batch = tokio::select! {
+            batch = next_batch(&mut deliveries, order.left.min(BATCH)) => batch?,
+            interrupted = interrupt.as_mut() => return Ok(interrupted?),
+        };
         *reopenings = 0;
-        print(&mut remote.output, remote.form, &delivery)?;
+        for delivery in &batch {
+            print(&mut remote.output, remote.form, delivery)?;
+        }
         remote.output.flush()?;
-        order.left -= 1;
-        if order.end == End::Acked {
-            settle(&settler, &delivery).await?;
+        order.left -= batch.len() as u64;
+        if order.end == End::GivenBack {
+            continue;
+        }
+        let settlements = batch.iter().map(|delivery| acked(&delivery.ack_id)).collect();
+        let mut settling = std::pin::pin!(settler.settle(settlements));
+        tokio::select! {
+            settled = settling.as_mut() => check(&settled?)?,
+            interrupted = interrupt.as_mut() => {
+                interrupted?;
+                let settled = tokio::time::timeout(SETTLING_PATIENCE, settling).await;
+                return check(&settled.unwrap_or(Err(ClientError::Ended))?);
+            }
         }
     }
     Ok(())
@@ -188,12 +212,15 @@ fn credit(order: &Order) -> Option<u32> {
     u32::try_from(credit).ok()
 }
 
-async fn next(deliveries: &mut Deliveries) -> Result<Delivery, Failure> {
-    Ok(deliveries.next().await?.ok_or(ClientError::Ended)?)
-}
-
-async fn settle(settler: &Settler, delivery: &Delivery) -> Result<(), Failure> {
-    check(&settler.settle(vec![acked(&delivery.ack_id)]).await?)
+/// The next delivery, and those that have come with it.
+async fn next_batch(deliveries: &mut Deliveries, max: u64) -> Result<Vec<Delivery>, Failure> {
+    let mut batch = vec![deliveries.next().await?.ok_or(ClientError::Ended)?];
+    while (batch.len() as u64) < max
+        && let Some(delivery) = deliveries.try_next()
+    {
+        batch.push(delivery);
+    }
+    Ok(batch)
 }
 
 fn may_be_mended(error: &ClientError) -> bool {

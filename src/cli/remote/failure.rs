@@ -2,6 +2,7 @@
 
 use std::{io, process::ExitCode};
 
+use super::lines::messages;
 use crate::{client::ClientError, config::ConfigError};
 
 /// What a supervisor or a script can tell apart.
@@ -17,7 +18,7 @@ pub(super) enum Failure {
     Settings(#[from] ConfigError),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("{confirmed} messages are stored, of the others nobody knows")]
+    #[error("{stored} stored, of the others nobody knows", stored = messages(*confirmed))]
     StreamBroke {
         confirmed: u64,
         #[source]
@@ -27,7 +28,7 @@ pub(super) enum Failure {
     SomeRefused { refused: u64, all: u64 },
     #[error("line {line} has more than {max} bytes; nothing was sent from there on")]
     LongLine { line: u64, max: u64 },
-    #[error("{stale} of the messages that were printed were not acked in time, and come again")]
+    #[error("{stale} of the messages that were printed could not be acked in time and will come again")]
     Stale { stale: usize },
     #[error("input or output")]
     Io(#[from] io::Error),

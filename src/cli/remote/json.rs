@@ -255,7 +255,7 @@ mod tests {
         }
         let ack_deadline = Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 });
         let object = delivery(&Delivery { ack_deadline, ..Delivery::default() });
-        assert_eq!(object["ack_deadline"], "1970-01-01T00:00:01.5Z");
+        assert_eq!(object["ack_deadline"], "1970-01-01T00:00:01.500Z");
     }
 
     #[test]

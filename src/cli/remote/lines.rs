@@ -17,9 +17,19 @@ pub(super) fn beginning(text: &str, chars_max: usize) -> String {
     }
 }
 
+/// `1 message`, `2 messages`.
+pub(super) fn messages(count: u64) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_message_is_not_several() {
+        assert_eq!([0, 1, 2].map(messages), ["0 messages", "1 message", "2 messages"]);
+    }
 
     #[test]
     fn what_others_wrote_stays_in_its_line_and_off_the_terminal() {

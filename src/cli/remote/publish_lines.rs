@@ -10,7 +10,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use super::{Failure, Remote, lines::one_line, output::Form, publish::Draft};
+use super::{
+    Failure, Remote,
+    lines::{messages, one_line},
+    output::Form,
+    publish::Draft,
+};
 use crate::{
     client::{Confirmations, Publisher},
     grpc::proto::v1::{Confirmation, confirmation::Outcome},
@@ -43,7 +48,7 @@ pub(super) async fn run(topic: &str, draft: Draft, remote: &mut Remote) -> Resul
     confirmed?;
     sent?;
     if remote.form == Form::Text {
-        remote.output.line(&format!("{} messages stored", tally.stored))?;
+        remote.output.line(&format!("{} stored", messages(tally.stored)))?;
     }
     match tally.refused {
         0 => Ok(()),

@@ -3,7 +3,7 @@
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
 
-use super::{Failure, Remote, flags, output::Form};
+use super::{Failure, Remote, flags, lines, output::Form};
 use crate::grpc::proto::v1::RedriveRequest;
 
 pub(super) const NAME: &str = "redrive";
@@ -31,6 +31,6 @@ pub(super) async fn run(matches: &ArgMatches, remote: &mut Remote) -> Result<(),
     let messages = remote.client.redrive(request).await?.messages;
     match remote.form {
         Form::Json => remote.output.json(&json!({ "messages": messages })),
-        Form::Text => remote.output.line(&format!("{messages} dead letters go back to their queue")),
+        Form::Text => remote.output.line(&format!("{} brought back", lines::messages(messages))),
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser};
 use serde_json::json;
 
-use super::{Failure, Remote, flags, json, output::Form};
+use super::{Failure, Remote, flags, json, lines, output::Form};
 use crate::grpc::proto::v1::{MessageState, PauseRequest, PurgeRequest, Queue, ResumeRequest};
 
 pub(super) const PAUSE: &str = "pause";
@@ -52,7 +52,7 @@ pub(super) async fn run_purge(matches: &ArgMatches, remote: &mut Remote) -> Resu
     let messages = remote.client.purge(request).await?.messages;
     match remote.form {
         Form::Json => remote.output.json(&json!({ "messages": messages })),
-        Form::Text => remote.output.line(&format!("{messages} messages removed")),
+        Form::Text => remote.output.line(&format!("{} removed", lines::messages(messages))),
     }
 }
 

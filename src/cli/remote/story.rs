@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(
             lines(&story, Timestamp::from_millis(5000)),
             [
-                "1970-01-01T00:00:01Z  nacked in q, delivery 2, until in 5s: no stock",
+                "1970-01-01T00:00:01.000Z  nacked in q, delivery 2, until in 5s: no stock",
                 "now: ready in q, until in 5s",
                 "now: r is done with it"
             ]

@@ -14,6 +14,7 @@ mod lane;
 mod lanes;
 mod leftovers;
 mod listing;
+mod naming;
 mod numbered;
 mod queue;
 mod saved;

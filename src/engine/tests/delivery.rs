@@ -136,7 +136,7 @@ async fn acks_of_another_queue_or_of_none_do_nothing(bench: Bench) {
     let b = bench.lease("other").await.expect("b");
     assert_eq!(bench.ack("t", ack_id(&b)).await, Settled::Unknown);
     let missing = bench.engine().ack(name("nowhere"), vec![None]).await;
-    assert_eq!(missing, Err(EngineError::NoSuchQueue { name: "nowhere".into() }));
+    assert_eq!(missing, Err(EngineError::NoSuchQueue { name: "nowhere".into(), others: None }));
 }
 
 async fn a_waiting_receive_is_woken_by_the_next_message_first_come_first_served(bench: Bench) {

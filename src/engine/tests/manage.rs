@@ -105,7 +105,7 @@ async fn a_purge_empties_what_it_is_told_to(mut bench: Bench) {
     assert_eq!(bench.engine().queue(name("t.s")).await.expect("there").bytes, 0);
     assert_eq!(bench.pop("t", 9).await, ["g", "h"]);
     let unknown = bench.engine().manage(Manage::Purge { queue: name("nowhere"), scope: all() }).await;
-    assert_eq!(unknown, Err(EngineError::NoSuchQueue { name: "nowhere".into() }));
+    assert_eq!(unknown, Err(EngineError::NoSuchQueue { name: "nowhere".into(), others: None }));
 }
 
 async fn a_queue_that_is_deleted_lets_go_of_its_messages_and_of_no_others(mut bench: Bench) {
@@ -120,7 +120,7 @@ async fn a_queue_that_is_deleted_lets_go_of_its_messages_and_of_no_others(mut be
     assert_eq!(bench.engine().statistics().await.expect("counted").messages, 2);
     bench.restart().await;
     let gone = bench.engine().ack(name("t.s"), vec![Some(ack_id(&held))]).await;
-    assert_eq!(gone, Err(EngineError::NoSuchQueue { name: "t.s".into() }));
+    assert_eq!(gone, Err(EngineError::NoSuchQueue { name: "t.s".into(), others: None }));
     assert_eq!(bench.publish("t", &["d"]).await.delivered_to(), 1);
     assert_eq!(bench.pop("t.r", 9).await, ["b", "c", "d"]);
     // It can come back, as a new one.
@@ -402,11 +402,11 @@ async fn names_are_declared_only_if_they_may_be(mut bench: Bench) {
         mode: AckMode::AtOnce,
     };
     let refused = bench.engine().receive(receive("t", None)).await.map(drop);
-    assert_eq!(refused, Err(EngineError::NoSuchQueue { name: "t".into() }));
+    assert_eq!(refused, Err(EngineError::NoSuchQueue { name: "t".into(), others: None }));
     set_topic(&bench, "t", TopicPolicyPatch::default()).await;
     bench.publish("t", &["a"]).await;
     let refused = bench.engine().receive(receive("t", Some("s"))).await.map(drop);
-    assert_eq!(refused, Err(EngineError::NoSuchQueue { name: "t.s".into() }));
+    assert_eq!(refused, Err(EngineError::NoSuchQueue { name: "t.s".into(), others: None }));
     bench.register("s", &["t"]).await.expect("registered");
     assert_eq!(bench.pop("t.s", 9).await, ["a"]);
 }

@@ -34,13 +34,16 @@ mod looks;
 mod manage;
 mod model;
 mod names;
+mod operations;
 mod pressure;
 mod queues;
 mod records;
 mod retries;
 #[cfg(campanile_shuttle)]
 mod schedules;
+mod semantics;
 mod stories;
+mod sweep;
 mod time;
 
 use std::time::Duration;

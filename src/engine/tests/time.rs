@@ -96,14 +96,14 @@ async fn a_duplicate_within_the_window_is_the_first_message_also_after_it_is_gon
 }
 
 async fn a_dedup_id_with_another_content_refuses_the_whole_batch(bench: Bench) {
-    let mismatch = Err(EngineError::DedupMismatch { dedup_id: "id".into() });
+    let mismatch = |index| Err(EngineError::DedupMismatch { publication: 0, index, dedup_id: "id".into() });
     let batch = vec![with_dedup("x", "id"), draft("between"), with_dedup("y", "id")];
-    assert_eq!(bench.engine().publish(super::name("t"), batch).await, mismatch);
+    assert_eq!(bench.engine().publish(super::name("t"), batch).await, mismatch(2));
     assert!(bench.pop("t", 9).await.is_empty());
     let batch = vec![with_dedup("x", "id"), with_dedup("x", "id")];
     let published = bench.engine().publish(super::name("t"), batch).await.expect("stored");
     assert_eq!(published.messages.iter().map(|m| m.duplicate).collect::<Vec<_>>(), [false, true]);
-    assert_eq!(bench.publish_one("t", with_dedup("y", "id")).await, mismatch);
+    assert_eq!(bench.publish_one("t", with_dedup("y", "id")).await, mismatch(0));
     assert_eq!(bench.pop("t", 9).await, ["x"]);
 }
 

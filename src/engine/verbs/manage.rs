@@ -37,14 +37,14 @@ impl Step<'_> {
                 Ok(Managed { messages, is_new: false })
             }
             Manage::Pause { queue } => {
-                let queue = self.queue_named(&queue)?;
+                let queue = self.existing_or_first(&queue)?;
                 if self.state.queue(queue).is_some_and(|queue| !queue.is_paused) {
                     self.emit(Record::QueuePaused { queue });
                 }
                 Ok(Managed::default())
             }
             Manage::Resume { queue } => {
-                let queue = self.queue_named(&queue)?;
+                let queue = self.existing_or_first(&queue)?;
                 if self.state.queue(queue).is_some_and(|queue| queue.is_paused) {
                     self.emit(Record::QueueResumed { queue });
                 }
@@ -86,6 +86,17 @@ impl Step<'_> {
                 Ok((self.create_queue(topic, None), true))
             }
             _ => Ok((self.queue_named(name)?, false)),
+        }
+    }
+
+    /// The queue of that name; the own one of a topic that has no queue comes into being, as with its first receive.
+    fn existing_or_first(&mut self, name: &Name) -> Result<QueueId> {
+        match self.state.meaning(name) {
+            Some(Meaning::Topic(topic)) if self.state.topic(topic).is_some_and(|topic| topic.queues.is_empty()) => {
+                self.check_room(0, 1)?;
+                Ok(self.create_queue(topic, None))
+            }
+            _ => self.queue_named(name),
         }
     }
 
@@ -131,7 +142,7 @@ impl Step<'_> {
     }
 
     fn purge(&mut self, name: &Name, scope: PurgeScope) -> Result<Managed> {
-        let queue = self.queue_named(name)?;
+        let queue = self.existing_or_first(name)?;
         let messages = self.count_of(queue, scope);
         let end = self.state.queue_and_topic(queue).map(|(_, topic)| topic.log.next).unwrap_or_default();
         if messages > 0 {
@@ -141,7 +152,7 @@ impl Step<'_> {
     }
 
     fn redrive(&mut self, name: &Name, which: Redrive, pace: Option<Pace>) -> Result<Managed> {
-        let id = self.queue_named(name)?;
+        let id = self.existing_or_first(name)?;
         let Some(queue) = self.state.queue(id) else { return Ok(Managed::default()) };
         let seqs: Vec<Seq> = match which {
             Redrive::Oldest(max) => queue.dead().keys().take(max).copied().collect(),
@@ -161,7 +172,7 @@ impl Step<'_> {
     fn delete_message(&mut self, name: &Name, seq: Seq) -> Result<Managed> {
         /// Most messages of a queue that are removed before it has come to them.
         const GONE_MAX: usize = 100_000;
-        let id = self.queue_named(name)?;
+        let id = self.existing_or_first(name)?;
         let Some((queue, topic)) = self.state.queue_and_topic(id) else { return Ok(Managed::default()) };
         if seq >= topic.log.next || !queue.wants(seq) {
             return Ok(Managed::default());

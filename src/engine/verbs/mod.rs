@@ -13,6 +13,7 @@ mod publish;
 mod receive;
 mod register;
 mod settle;
+mod sweep;
 mod tick;
 
 use tracing::info;

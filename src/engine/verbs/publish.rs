@@ -41,9 +41,21 @@ pub(super) struct CheckedAll {
 /// What a step lets go of before it publishes, per queue.
 pub(super) type Leaving = BTreeMap<QueueId, Vec<Seq>>;
 
+/// In which publication a message is that stands at `index` among all for the topic `at`, and where there.
+fn unmerged(parts: &[(usize, usize)], at: usize, mut index: usize) -> (usize, usize) {
+    for (publication, (_, count)) in parts.iter().enumerate().filter(|(_, (of, _))| *of == at) {
+        if index < *count {
+            return (publication, index);
+        }
+        index -= count;
+    }
+    (0, index)
+}
+
 impl Step<'_> {
     pub(in crate::engine) fn publish(&mut self, publication: Publication) -> Result<Published, EngineError> {
         let new_topics = usize::from(self.state.meaning(&publication.topic).is_none());
+        self.sweep(&publication.topic);
         let checked = self.check(publication, &Leaving::new())?;
         self.check_room(new_topics, 0)?;
         Ok(self.publish_checked(checked))
@@ -67,8 +79,16 @@ impl Step<'_> {
         }
         let is_new = |publication: &&Publication| self.state.meaning(&publication.topic).is_none();
         let new_topics = merged.iter().filter(is_new).count();
-        let checked =
-            merged.into_iter().map(|publication| self.check(publication, leaving)).collect::<Result<_, _>>()?;
+        let check = |(at, publication)| {
+            self.check(publication, leaving).map_err(|error| match error {
+                EngineError::DedupMismatch { index, dedup_id, .. } => {
+                    let (publication, index) = unmerged(&parts, at, index);
+                    EngineError::DedupMismatch { publication, index, dedup_id }
+                }
+                other => other,
+            })
+        };
+        let checked = merged.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
         self.check_room(new_topics, 0)?;
         Ok(CheckedAll { checked, parts })
     }
@@ -128,12 +148,12 @@ impl Step<'_> {
     /// Refuses the whole batch for one dedup id that was used for something else, before or within it.
     fn check_dedup(&self, topic: Option<TopicId>, messages: &[Sealed]) -> Result<(), EngineError> {
         let mut batch = HashMap::new();
-        for message in messages {
+        for (index, message) in messages.iter().enumerate() {
             let Some(dedup) = &message.dedup else { continue };
             let seen = topic.map_or(Seen::Never, |topic| self.state.dedup.look_up(topic, message, self.now));
             let first = batch.entry(dedup.id.as_str()).or_insert(&message.payload);
             if seen == Seen::Other || **first != message.payload {
-                return Err(EngineError::DedupMismatch { dedup_id: dedup.id.clone() });
+                return Err(EngineError::DedupMismatch { publication: 0, index, dedup_id: dedup.id.clone() });
             }
         }
         if !self.state.dedup.has_room(batch.len(), self.limits.dedup_ids_max, self.now) {

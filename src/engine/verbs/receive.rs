@@ -42,7 +42,7 @@ impl Step<'_> {
         let topic = match self.state.meaning(name) {
             Some(Meaning::Subscription(queue)) => return Ok(queue),
             Some(Meaning::Topic(topic)) => topic,
-            None if !self.declares => return Err(EngineError::NoSuchQueue { name: name.to_string() }),
+            None if !self.declares => return Err(self.state.no_such_queue(name)),
             None => {
                 self.check_room(1, 1)?;
                 self.create_topic(name.clone())

@@ -51,6 +51,7 @@ impl Step<'_> {
                 leaving.entry(id.queue).or_default().push(id.seq);
             }
         }
+        publications.iter().for_each(|publication| self.sweep(&publication.topic));
         let checked = self.check_all(publications, &leaving)?;
         self.settle_judged(items, &results);
         Ok(SettledAll { results, published: self.publish_checked_all(checked) })
@@ -63,7 +64,7 @@ impl Step<'_> {
             Some(Meaning::Topic(topic)) => self.state.topic(topic).and_then(|topic| topic.own),
             None => None,
         };
-        queue.ok_or_else(|| EngineError::NoSuchQueue { name: name.to_string() })
+        queue.ok_or_else(|| self.state.no_such_queue(name))
     }
 
     fn judge_all(&self, scope: Option<QueueId>, items: &[Item]) -> Vec<Settled> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::View;
+use super::{View, queue_view::Named};
 use crate::{
     engine::{
         EngineError,
@@ -127,12 +127,12 @@ pub(in crate::engine) struct Outline {
 
 impl View<'_> {
     pub(in crate::engine) fn browse(&self, browse: &Browse) -> Result<Outline, EngineError> {
-        let (_, queue, topic) = self.queue_named(&browse.queue)?;
+        let Named { queue, topic, .. } = self.queue_named(&browse.queue)?;
         let from = browse.after.map_or(Seq(0), Seq::next);
         let kind = if browse.state == StateFilter::Delayed { Kind::Delayed } else { Kind::Visible };
         let mut messages = Vec::new();
-        for seq in seqs_of(queue, topic, browse.state, from).take(browse.max) {
-            let Some(state) = self.state_of(queue, topic, kind, seq) else { continue };
+        for seq in seqs_of(&queue, topic, browse.state, from).take(browse.max) {
+            let Some(state) = self.state_of(&queue, topic, kind, seq) else { continue };
             let source = self.source_of(Place { topic: queue.topic, kind, seq });
             messages.push(Located { seq, state, source });
         }

@@ -1,6 +1,6 @@
 //! Why a queue hands nothing out, or that it would.
 
-use super::{QueueView, View, browse::Source};
+use super::{QueueView, View, browse::Source, queue_view::Named};
 use crate::{
     engine::{
         EngineError,
@@ -95,8 +95,8 @@ pub(in crate::engine) struct Reasons {
 
 impl View<'_> {
     pub(in crate::engine) fn explain(&self, name: &Name) -> Result<Reasons, EngineError> {
-        let (id, queue, topic) = self.queue_named(name)?;
-        let (view, lanes) = (self.queue_view(id, queue, topic), queue.lanes());
+        let Named { id, queue, topic } = self.queue_named(name)?;
+        let (view, lanes) = (self.queue_view(id, &queue, topic), queue.lanes());
         let is_later = |(at, _): &(Timestamp, Seq)| *at > self.now;
         let listed = lanes.ready().count() + lanes.retrying().filter(|retry| !is_later(retry)).count();
         let fresh = queue.ready_count(topic.log.next) - lanes.len();
@@ -120,10 +120,10 @@ impl View<'_> {
         let mut sources = Vec::new();
         let behind = lanes.len() as u64 - listed as u64 - view.retrying;
         if behind > 0 {
-            let keys = self.held_keys(queue, &mut sources);
+            let keys = self.held_keys(&queue, &mut sources);
             obstacles.push(Obstacle::BehindKeys { messages: behind, keys });
         }
-        if !has_look_ahead(self.state.passed_over_room(queue, self.limits)) {
+        if !has_look_ahead(self.state.passed_over_room(&queue, self.limits)) {
             obstacles.push(Obstacle::LookAheadFull { messages: lanes.passed_over().len() as u64 });
         }
         if deliverable > 0 && view.waiting == 0 {

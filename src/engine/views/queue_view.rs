@@ -1,5 +1,7 @@
 //! A queue as it is now, in numbers.
 
+use std::ops::Deref;
+
 use super::View;
 use crate::{
     engine::{
@@ -46,6 +48,30 @@ pub struct QueueView {
     pub counters: Counters,
 }
 
+/// A queue that was asked for by its name.
+pub(super) struct Named<'a> {
+    /// `None`: it is not there yet.
+    pub(super) id: Option<QueueId>,
+    pub(super) queue: Shown<'a>,
+    pub(super) topic: &'a Topic,
+}
+
+pub(super) enum Shown<'a> {
+    There(&'a Queue),
+    ToBe(Box<Queue>),
+}
+
+impl Deref for Shown<'_> {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        match self {
+            Self::There(queue) => queue,
+            Self::ToBe(queue) => queue,
+        }
+    }
+}
+
 impl View<'_> {
     /// The queues from the `from`th on that there ever was, and from where on there are more.
     pub(in crate::engine) fn queues(&self, from: u32, max: usize, prefix: &str) -> (Vec<QueueView>, Option<u32>) {
@@ -57,27 +83,35 @@ impl View<'_> {
             if found.len() == max {
                 return (found, Some(id.0));
             }
-            found.push(self.queue_view(id, queue, topic));
+            found.push(self.queue_view(Some(id), queue, topic));
         }
         (found, None)
     }
 
     pub(in crate::engine) fn queue(&self, name: &Name) -> Result<QueueView, EngineError> {
-        let (id, queue, topic) = self.queue_named(name)?;
-        Ok(self.queue_view(id, queue, topic))
+        let Named { id, queue, topic } = self.queue_named(name)?;
+        Ok(self.queue_view(id, &queue, topic))
     }
 
-    pub(super) fn queue_named(&self, name: &Name) -> Result<(QueueId, &Queue, &Topic), EngineError> {
-        let id = match self.state.meaning(name) {
-            Some(Meaning::Subscription(queue)) => Some(queue),
-            Some(Meaning::Topic(topic)) => self.state.topic(topic).and_then(|topic| topic.own),
-            None => None,
+    /// The queue of that name. A topic without a queue has its own one, as the first receive would make it.
+    pub(super) fn queue_named(&self, name: &Name) -> Result<Named<'_>, EngineError> {
+        let (id, topic) = match self.state.meaning(name) {
+            Some(Meaning::Subscription(queue)) => (Some(queue), None),
+            Some(Meaning::Topic(topic)) => (self.state.topic(topic).and_then(|topic| topic.own), Some(topic)),
+            None => (None, None),
         };
-        let found = id.and_then(|id| self.state.queue_and_topic(id).map(|(queue, topic)| (id, queue, topic)));
-        found.ok_or_else(|| EngineError::NoSuchQueue { name: name.to_string() })
+        let there = id.and_then(|id| {
+            let (queue, topic) = self.state.queue_and_topic(id)?;
+            Some(Named { id: Some(id), queue: Shown::There(queue), topic })
+        });
+        let named = there.or_else(|| {
+            let queue = self.state.queue_to_be(topic?)?;
+            Some(Named { id: None, queue: Shown::ToBe(Box::new(queue)), topic: self.state.topic(topic?)? })
+        });
+        named.ok_or_else(|| self.state.no_such_queue(name))
     }
 
-    pub(super) fn queue_view(&self, id: QueueId, queue: &Queue, topic: &Topic) -> QueueView {
+    pub(super) fn queue_view(&self, id: Option<QueueId>, queue: &Queue, topic: &Topic) -> QueueView {
         let retrying = queue.lanes().retrying().filter(|(at, _)| *at > self.now).count() as u64;
         QueueView {
             name: queue.name.clone(),
@@ -93,7 +127,7 @@ impl View<'_> {
             dead: queue.dead().len() as u64,
             bytes: queue.bytes(),
             oldest_published_at: self.oldest(queue, topic),
-            waiting: self.waiters.count(id) as u64,
+            waiting: id.map_or(0, |id| self.waiters.count(id)) as u64,
             counters: queue.counters,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{MessageState, View};
+use super::{MessageState, View, queue_view::Named};
 use crate::{
     engine::{
         EngineError,
@@ -43,13 +43,13 @@ impl View<'_> {
             Some(Meaning::Subscription(queue)) => self.state.queue(queue).map(|queue| queue.topic),
             None => None,
         };
-        topic.ok_or_else(|| EngineError::NoSuchQueue { name: name.to_string() })
+        topic.ok_or_else(|| self.state.no_such_queue(name))
     }
 
     /// What is up with a message in a queue, if that is not done with it.
     pub(in crate::engine) fn state_in(&self, name: &Name, place: Place) -> Result<Option<MessageState>, EngineError> {
-        let (_, queue, topic) = self.queue_named(name)?;
-        Ok(self.state_of(queue, topic, place.kind, place.seq).filter(|_| queue.topic == place.topic))
+        let Named { queue, topic, .. } = self.queue_named(name)?;
+        Ok(self.state_of(&queue, topic, place.kind, place.seq).filter(|_| queue.topic == place.topic))
     }
 
     /// Where the message of that id may be: of one topic, or of any.

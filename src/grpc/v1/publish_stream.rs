@@ -111,7 +111,13 @@ fn publish_of(
     }
     let topic = topic.clone().ok_or_else(|| BrokerError::invalid("topic", "has to be set in the first frame"))?;
     let message = request.message.ok_or_else(|| BrokerError::invalid("message", "is missing"))?;
-    Ok(Publish { topic, drafts: vec![read::draft(message, trace)?] })
+    let draft = read::draft(message, trace).map_err(BrokerError::in_the_message)?;
+    Ok(Publish { topic, drafts: vec![draft] })
+}
+
+/// The same, said of the fields of a frame, which has one message.
+fn of_the_stream(error: BrokerError) -> BrokerError {
+    error.renamed(|field| field.replacen("messages[0]", "message", 1))
 }
 
 /// Whether no message that follows could fare better.
@@ -142,7 +148,7 @@ fn confirmation(outcome: Result<Published, BrokerError>, confirmed: &mut u64) ->
             let message = write::published(&published).messages.pop().expect("one message was published");
             Outcome::Stored(message)
         }
-        Err(error) => Outcome::Refused(problem_of(&error)),
+        Err(error) => Outcome::Refused(problem_of(&of_the_stream(error))),
     };
     proto::Confirmation { index, outcome: Some(outcome) }
 }

@@ -1,6 +1,6 @@
 //! Requests as the broker's commands. Whatever cannot be read is said by the name of its field.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{borrow::Cow, num::NonZeroU32, time::Duration};
 
 use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 use tonic::metadata::MetadataMap;
@@ -72,9 +72,7 @@ pub(super) fn consumer(name: String, metadata: &MetadataMap) -> Option<String> {
 
 pub(super) fn publish(request: proto::PublishRequest, trace: &Trace) -> Result<Publish> {
     let topic = name("topic", &request.topic)?;
-    let one = request.messages.len() == 1;
-    let draft =
-        |(at, message)| draft(message, trace).map_err(|error| if one { error } else { error.at("messages", at) });
+    let draft = |(at, message)| draft(message, trace).map_err(|error| error.at("messages", at));
     let drafts = request.messages.into_iter().enumerate().map(draft).collect::<Result<_>>()?;
     Ok(Publish { topic, drafts })
 }
@@ -161,19 +159,19 @@ fn settlement(outcome: Option<Outcome>) -> Result<Settlement> {
                 Ok(Unspecified | Retry) => NackOutcome::Retry,
                 Ok(Release) => NackOutcome::Release,
                 Ok(DeadLetter) => NackOutcome::DeadLetter,
-                Err(_) => return Err(unknown("outcome", nack.outcome)),
+                Err(_) => return Err(unknown("nack.outcome", nack.outcome)),
             };
-            let delay = optional_duration("delay_seconds", nack.delay)?;
+            let delay = optional_duration("nack.delay_seconds", nack.delay)?;
             Settlement::Nack(Nack { outcome, delay, reason: nack.reason })
         }
     })
 }
 
-fn unknown(field: &'static str, number: i32) -> BrokerError {
+fn unknown(field: impl Into<Cow<'static, str>>, number: i32) -> BrokerError {
     BrokerError::invalid(field, format!("is {number}, which is none of its values"))
 }
 
-pub(super) fn state(field: &'static str, number: i32) -> Result<StateFilter> {
+pub(super) fn state(field: impl Into<Cow<'static, str>>, number: i32) -> Result<StateFilter> {
     use proto::MessageState::{Dead, Delayed, Leased, Ready, Unspecified};
     match proto::MessageState::try_from(number) {
         Ok(Unspecified | Ready) => Ok(StateFilter::Ready),

@@ -110,7 +110,9 @@ impl Service {
             request.ack_deadline.ok_or_else(|| BrokerError::invalid("ack_deadline_seconds", "is missing"))?;
         let extend = crate::broker::Settlement::Extend(read::duration("ack_deadline_seconds", deadline)?);
         let settlements = request.ack_ids.iter().map(|id| (id.clone(), extend.clone())).collect();
-        let results: Vec<Settled> = self.broker.settle(Settle { queue, settlements }).await?;
+        let rename = |field: &str| if field == "settlements" { "ack_ids" } else { "ack_deadline_seconds" }.to_owned();
+        let results = self.broker.settle(Settle { queue, settlements }).await;
+        let results: Vec<Settled> = results.map_err(|error| error.renamed(rename))?;
         Ok(write::results(request.ack_ids, &results))
     }
 
@@ -121,7 +123,7 @@ impl Service {
             .broker
             .request(AnsweredRequest {
                 topic: topic(&request.topic)?,
-                draft: read::draft(message, &Trace::of(&metadata))?,
+                draft: read::draft(message, &Trace::of(&metadata)).map_err(BrokerError::in_the_message)?,
                 timeout_seconds: request.timeout.map(read::seconds),
             })
             .await?;
@@ -145,14 +147,15 @@ impl Service {
     }
 
     async fn purge(&self, request: proto::PurgeRequest) -> Result<proto::PurgeResponse, BrokerError> {
-        let states = request.states.iter().map(|state| read::state("states", *state)).collect::<Result<Vec<_>, _>>()?;
+        let state = |(at, state): (usize, &i32)| read::state(format!("states[{at}]"), *state);
+        let states = request.states.iter().enumerate().map(state).collect::<Result<Vec<_>, _>>()?;
         let messages = self.broker.purge(queue(&request.queue)?, &states).await?;
         Ok(proto::PurgeResponse { messages })
     }
 
     async fn redrive(&self, request: proto::RedriveRequest) -> Result<proto::RedriveResponse, BrokerError> {
-        let ids =
-            request.message_ids.iter().map(|id| reading::message_id("message_ids", id)).collect::<Result<_, _>>()?;
+        let id = |(at, id): (usize, &String)| reading::message_id(format!("message_ids[{at}]"), id);
+        let ids = request.message_ids.iter().enumerate().map(id).collect::<Result<_, _>>()?;
         let redrive = Redrive { queue: queue(&request.queue)?, ids, max_per_second: request.max_per_second };
         Ok(proto::RedriveResponse { messages: self.broker.redrive(redrive).await? })
     }

@@ -60,12 +60,14 @@ pub(super) struct MessageList<'a> {
     next_page_token: Option<String>,
 }
 
-/// Shows messages of a queue, page by page, in publish order. Nothing happens to them.
+/// Shows messages of a queue, page by page, in publish order. Nothing happens to them. A topic without a queue shows what it
+/// keeps for the first one.
 #[utoipa::path(get, path = "/v1/queues/{queue}/messages", tag = "queues", params(QueuePath, StateQuery, PageQuery),
     responses((status = 200, body = MessageList<'_>, description = "a page of messages"), Looking))]
 pub(super) async fn browse(State(calls): State<Calls>, asked: Asked) -> Result<Response, Problem> {
+    let page = asked.page_beside(&["state"])?;
     let state = asked.query.text("state")?.map_or(Ok(StateFilter::Ready), |text| filter_of("state", text))?;
-    let browse = Browse { queue: asked.name("queue")?, state, page: asked.page()? };
+    let browse = Browse { queue: asked.name("queue")?, state, page };
     let (messages, next_page_token) = calls.broker.browse(browse).await?;
     let messages = messages.iter().map(BrowsedMessage::of).collect();
     Ok(answer::plain(&MessageList { messages, next_page_token }))

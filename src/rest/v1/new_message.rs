@@ -70,10 +70,10 @@ impl NewMessage<'_> {
     pub(super) fn draft(self, headers: &HeaderMap, body: &Bytes) -> Result<Draft, BrokerError> {
         let due = due_of(self.delay_seconds, self.deliver_at.as_deref())?;
         let ttl = self.ttl_seconds.map(ttl_of).transpose()?;
-        let (payload, content_type) = match (self.json, self.text, self.data_base64) {
-            (Some(json), None, None) => (payload_of(body, json), None),
-            (None, Some(text), None) => (Bytes::from(text), Some(TEXT)),
-            (None, None, Some(text)) => (bytes_of(&text)?, Some(BYTES)),
+        let (form, payload, content_type) = match (self.json, self.text, self.data_base64) {
+            (Some(json), None, None) => ("json", payload_of(body, json), None),
+            (None, Some(text), None) => ("text", Bytes::from(text), Some(TEXT)),
+            (None, None, Some(text)) => ("data_base64", bytes_of(&text)?, Some(BYTES)),
             (None, None, None) => {
                 return Err(BrokerError::invalid("json", "is missing, and so are text and data_base64"));
             }
@@ -86,7 +86,7 @@ impl NewMessage<'_> {
             None => (header_text(headers, TRACEPARENT), header_text(headers, TRACESTATE)),
         };
         let properties = Properties {
-            content_type: kept_type(content_type, &payload)?,
+            content_type: kept_type(form, content_type, &payload)?,
             attributes: self.attributes.unwrap_or_default().0,
             ordering_key: given(self.ordering_key),
             reply_to: given(self.reply_to),
@@ -103,10 +103,14 @@ fn given(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// The content type as it is kept.
-pub(super) fn kept_type(content_type: Option<String>, payload: &[u8]) -> Result<Option<String>, BrokerError> {
+/// The content type as it is kept; `field` has the payload.
+pub(super) fn kept_type(
+    field: &'static str,
+    content_type: Option<String>,
+    payload: &[u8],
+) -> Result<Option<String>, BrokerError> {
     reading::kept_content_type(content_type, payload)
-        .map_err(|e| BrokerError::invalid("message", format!("is not JSON, and no other content type is given: {e}")))
+        .map_err(|e| BrokerError::invalid(field, format!("is not JSON, and no other content type is given: {e}")))
 }
 
 pub(super) fn due_of(delay_seconds: Option<f64>, deliver_at: Option<&str>) -> Result<Due, BrokerError> {

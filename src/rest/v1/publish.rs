@@ -31,6 +31,9 @@ use crate::{
 };
 
 /// What the headers begin with that say something of a raw message.
+const OURS: &str = "campanile-";
+const FIELDS: [&str; 7] =
+    ["ordering-key", "dedup-id", "delay-seconds", "deliver-at", "ttl-seconds", "reply-to", "correlation-id"];
 const ATTRIBUTE: &str = "campanile-attribute-";
 const DEDUP_ID: &str = "campanile-dedup-id";
 
@@ -99,7 +102,7 @@ pub(super) async fn publish_raw(State(calls): State<Calls>, asked: Asked, body: 
     let payload = body::read(&asked.headers, body, calls.publish_bytes_max).await?;
     let topic = asked.name("topic")?;
     let drafts = vec![raw_draft(&asked.headers, payload)?];
-    let published = calls.broker.publish(Publish { topic, drafts }).await?;
+    let published = calls.broker.publish(Publish { topic, drafts }).await.map_err(of_the_headers)?;
     Ok(answer::plain(&PublishAnswer::of(&published)))
 }
 
@@ -115,11 +118,26 @@ pub(super) fn drafts_of(
     messages.into_iter().enumerate().map(draft).collect()
 }
 
+/// What is wrong with the message, said of the body and of the headers that it came in.
+fn of_the_headers(error: BrokerError) -> BrokerError {
+    error.of_the_message().renamed(|field| match field {
+        "message" => "body".to_owned(),
+        "attributes" | "content_type" | "traceparent" | "tracestate" => field.to_owned(),
+        _ => format!("campanile-{}", field.replace('_', "-")),
+    })
+}
+
 fn raw_draft(headers: &HeaderMap, payload: Bytes) -> Result<Draft, BrokerError> {
+    let is_unknown = |name: &&str| {
+        name.strip_prefix(OURS).is_some_and(|rest| !rest.starts_with("attribute-") && !FIELDS.contains(&rest))
+    };
+    if let Some(name) = headers.keys().map(HeaderName::as_str).find(is_unknown) {
+        return Err(BrokerError::invalid(name.to_owned(), "is no header of this call"));
+    }
     let delay = seconds(headers, "campanile-delay-seconds")?;
     let deliver_at = only(headers, "campanile-deliver-at")?;
     let ttl = seconds(headers, "campanile-ttl-seconds")?;
-    let content_type = new_message::kept_type(text(headers, header::CONTENT_TYPE.as_str())?, &payload)?;
+    let content_type = new_message::kept_type("body", text(headers, header::CONTENT_TYPE.as_str())?, &payload)?;
     let properties = Properties {
         content_type,
         attributes: attributes_of(headers)?,
@@ -133,8 +151,8 @@ fn raw_draft(headers: &HeaderMap, payload: Bytes) -> Result<Draft, BrokerError> 
         payload,
         properties,
         dedup_id: dedup_id_of(headers)?,
-        due: new_message::due_of(delay, deliver_at)?,
-        ttl: ttl.map(new_message::ttl_of).transpose()?,
+        due: new_message::due_of(delay, deliver_at).map_err(of_the_headers)?,
+        ttl: ttl.map(new_message::ttl_of).transpose().map_err(of_the_headers)?,
     })
 }
 

@@ -11,7 +11,7 @@ use super::{
     read::{self, Object},
 };
 use crate::{
-    broker::Request,
+    broker::{BrokerError, Request},
     rest::{answer, asked::Asked, error::Problem, problems::Storing, router::Calls},
 };
 
@@ -47,7 +47,7 @@ pub(super) async fn request(State(calls): State<Calls>, asked: Asked, body: Body
     let topic = asked.name("topic")?;
     let NewRequest { message, timeout_seconds } = read::strict(&body)?;
     let Object(message) = read::required("message", message)?;
-    let draft = message.draft(&asked.headers, &body)?;
+    let draft = message.draft(&asked.headers, &body).map_err(BrokerError::in_the_message)?;
     let reply = calls.broker.request(Request { topic, draft, timeout_seconds }).await?;
     let (message_id, reply) = (reply.message_id.to_string(), &reply.message);
     Ok(answer::plain(&RequestAnswer { message_id, reply: Message::of(reply) }))

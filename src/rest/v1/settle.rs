@@ -174,6 +174,7 @@ pub(super) async fn settle(State(calls): State<Calls>, asked: Asked, body: Body)
     let body = read::json_body(&asked.headers, body, calls.publish_bytes_max).await?;
     let NewSettle { ack, nack, publish } = read::strict(&body)?;
     let mut settlements: Vec<_> = ack.unwrap_or_default().into_iter().map(|id| (id, Settlement::Ack)).collect();
+    let acks_count = settlements.len();
     for (at, Object(nack)) in nack.unwrap_or_default().into_iter().enumerate() {
         settlements.push(nack.read().map_err(|error| error.at("nack", at))?);
     }
@@ -183,7 +184,8 @@ pub(super) async fn settle(State(calls): State<Calls>, asked: Asked, body: Body)
     };
     let publishes = publishes.map(publish).collect::<Result<_, _>>()?;
     let ack_ids = settlements.iter().map(|(id, _)| id.clone()).collect();
-    let settled = calls.broker.settle_all(SettleAll { settlements, publishes }).await?;
+    let settled = calls.broker.settle_all(SettleAll { settlements, publishes }).await;
+    let settled = settled.map_err(|error| error.renamed(|field| field_of(field, acks_count)))?;
     Ok(answer::plain(&SettleAllAnswer {
         results: SettleResult::all(ack_ids, &settled.results),
         published: settled.published.iter().map(PublishAnswer::of).collect(),
@@ -199,8 +201,34 @@ async fn each(
     let queue = Some(asked.name("queue")?);
     let ack_ids = read::required("ack_ids", ack_ids)?;
     let settlements = ack_ids.iter().map(|id| (id.clone(), settlement.clone())).collect();
-    let settled = calls.broker.settle(Settle { queue, settlements }).await?;
+    let settled = calls.broker.settle(Settle { queue, settlements }).await;
+    let settled = settled.map_err(|error| error.renamed(|field| common_field_of(field).to_owned()))?;
     Ok(answer::plain(&SettleAnswer { results: SettleResult::all(ack_ids, &settled) }))
+}
+
+/// The field of a settlement, where one outcome is given for all of them.
+fn common_field_of(field: &str) -> &str {
+    match field.split_once("].") {
+        Some((_, "extend")) => "ack_deadline_seconds",
+        Some((_, of_nack)) => of_nack.trim_start_matches("nack."),
+        None if field == "settlements" => "ack_ids",
+        None => field,
+    }
+}
+
+/// The field of a settlement, where acks come first, and nacks behind them.
+fn field_of(field: &str, acks_count: usize) -> String {
+    if let Some(publish) = field.strip_prefix("publishes") {
+        return format!("publish{publish}");
+    }
+    let of_one = field.strip_prefix("settlements[").and_then(|rest| rest.split_once("]."));
+    let Some((at, part)) = of_one.and_then(|(at, part)| Some((at.parse::<usize>().ok()?, part))) else {
+        return field.replace("settlements", "ack");
+    };
+    match at.checked_sub(acks_count) {
+        None => format!("ack[{at}]"),
+        Some(at) => format!("nack[{at}].{}", part.trim_start_matches("nack.")),
+    }
 }
 
 fn nack_of(

@@ -65,7 +65,8 @@ pub(super) async fn redrive(State(calls): State<Calls>, asked: Asked, body: Body
     Ok(answer::plain(&Removed { messages }))
 }
 
-/// Hands nothing out from a queue until it is resumed. What consumers hold they can settle.
+/// Hands nothing out from a queue until it is resumed. What consumers hold they can settle. The own queue of a topic that has
+/// no queue comes into being for that, as for resume, purge and redrive.
 #[utoipa::path(post, path = "/v1/queues/{queue}/pause", tag = "queues", params(QueuePath),
     responses((status = 200, body = Queue, description = "the queue as it is now"), Steering))]
 pub(super) async fn pause(State(calls): State<Calls>, asked: Asked) -> Result<Response, Problem> {

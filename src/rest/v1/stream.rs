@@ -87,7 +87,14 @@ pub(super) async fn stream(State(calls): State<Calls>, asked: Asked) -> Result<R
 }
 
 fn subscribe_of(asked: &Asked) -> Result<Subscribe, BrokerError> {
-    let (query, default) = (&asked.query, Credit::default());
+    let query = asked.query.only(&[
+        "service",
+        "max_outstanding_messages",
+        "max_outstanding_bytes",
+        "ack_deadline_seconds",
+        "consumer",
+    ])?;
+    let default = Credit::default();
     let whole = "a whole number";
     Ok(Subscribe {
         queue: asked.name("queue")?,

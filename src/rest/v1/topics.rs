@@ -11,7 +11,7 @@ use super::{
     read,
 };
 use crate::{
-    broker::PutSubscription,
+    broker::{List, PutSubscription},
     rest::{
         answer,
         asked::Asked,
@@ -130,6 +130,7 @@ pub(super) async fn delete_subscription(State(calls): State<Calls>, asked: Asked
 #[utoipa::path(get, path = "/v1/services", tag = "topics", params(PageQuery),
     responses((status = 200, body = ServiceList, description = "a page of services"), Looking))]
 pub(super) async fn list_services(State(calls): State<Calls>, asked: Asked) -> Result<Response, Problem> {
-    let (services, next_page_token) = calls.broker.services(asked.list()?).await?;
+    let list = List { prefix: String::new(), page: asked.page_beside(&[])? };
+    let (services, next_page_token) = calls.broker.services(list).await?;
     Ok(answer::plain(&ServiceList { services: services.into_iter().map(Service::from).collect(), next_page_token }))
 }

@@ -30,6 +30,9 @@ pub(super) fn cases() -> Cases {
         "waiting pulls are served in the order they came" => long_poll_fair,
         "a waiting pull gets a message whose lease ends" => long_poll_lease,
         "a waiting pull gets a message that falls due" => long_poll_due,
+        "a waiting pull is told when its queue is removed" => long_poll_removed,
+        "a waiting pull is told when its topic is removed" => long_poll_topic_removed,
+        "a waiting pull of a paused queue is served when that is resumed" => long_poll_paused,
         "a pull by topic and service is a pull of the service's queue" => by_service,
         "a pull declares the queue it names" => declares,
         "the queues of a topic are independent" => independent,
@@ -200,12 +203,22 @@ async fn release_in_place(case: Case) {
 
 /// Starts a pull that waits, and returns when the broker shows it waiting.
 async fn waiting(case: &Case, consumer: &str, count: usize) -> tokio::task::JoinHandle<Vec<serde_json::Value>> {
-    let (waiter, consumer) = (case.clone(), consumer.to_owned());
+    asked(case, consumer, count, |answer| list(&answer.expect("an answer")["messages"])).await
+}
+
+/// The same, for what is made of the answer.
+async fn asked<T: Send + 'static>(
+    case: &Case,
+    consumer: &str,
+    count: usize,
+    of: impl FnOnce(super::Answer) -> T + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let (waiter, watcher, consumer) = (case.aside(), case.aside(), consumer.to_owned());
     let pull = tokio::spawn(async move {
-        waiter.pull_with(json!({"queue": waiter.name, "wait_seconds": 50, "consumer": consumer})).await
+        of(waiter.call("pull", json!({"queue": waiter.name, "wait_seconds": 50, "consumer": consumer})).await)
     });
     crate::stage::eventually("a pull that waits", async || {
-        let consumers = list(&case.queue(&case.name).await["consumers"]);
+        let consumers = list(&watcher.queue(&watcher.name).await["consumers"]);
         let waiting = consumers.iter().filter(|consumer| consumer["is_waiting"] == json!(true)).count();
         (waiting == count).then_some(())
     })
@@ -249,6 +262,36 @@ async fn long_poll_due(case: Case) {
     case.publish_as(&case.name, json!({"json": 1, "delay_seconds": 20})).await;
     let pull = waiting(&case, "a", 1).await;
     case.advance(21.0).await;
+    assert_eq!(payloads(&pull.await.expect("answered")), [json!(1)]);
+}
+
+fn code_of(answer: super::Answer) -> String {
+    answer.map_or_else(|refused| refused.code, |_| "ok".to_owned())
+}
+
+async fn long_poll_removed(case: Case) {
+    case.declare(&case.name).await;
+    let pull = asked(&case, "a", 1, code_of).await;
+    case.ok("delete_queue", json!({"queue": case.name})).await;
+    assert_eq!(pull.await.expect("answered"), "not_found");
+}
+
+async fn long_poll_topic_removed(case: Case) {
+    case.declare(&case.name).await;
+    let pull = asked(&case, "a", 1, code_of).await;
+    case.ok("delete_topic", json!({"topic": case.name})).await;
+    assert_eq!(pull.await.expect("answered"), "not_found");
+    case.publish(&case.name, 1).await;
+    assert_eq!(case.drain(&case.name, 9).await, [json!(1)], "it has come again");
+}
+
+async fn long_poll_paused(case: Case) {
+    case.declare(&case.name).await;
+    let pull = waiting(&case, "a", 1).await;
+    case.ok("pause", json!({"queue": case.name})).await;
+    case.publish(&case.name, 1).await;
+    assert_eq!(case.counts(&case.name).await, [1, 0, 0, 0, 0]);
+    case.ok("resume", json!({"queue": case.name})).await;
     assert_eq!(payloads(&pull.await.expect("answered")), [json!(1)]);
 }
 
@@ -299,8 +342,9 @@ async fn large_answer(case: Case) {
         case.publish(&case.name, large.clone()).await;
     }
     let mut count = 0;
+    // How much comes at once is each protocol's own.
     while count < 20 {
-        let pulled = case.pull(&case.name, 100).await;
+        let pulled = case.aside().pull(&case.name, 100).await;
         assert!(!pulled.is_empty(), "{count} so far");
         count += pulled.len();
     }
@@ -315,7 +359,7 @@ async fn hang_up(case: Case) {
         case.publish(&case.name, round).await;
         // Whether or not the broker has noticed yet: the message is soon to be had, and that delivery is the first.
         let delivery = crate::stage::eventually("the message of a consumer that has gone", async || {
-            case.pull(&case.name, 1).await.pop()
+            case.aside().pull(&case.name, 1).await.pop()
         })
         .await;
         assert_eq!((&delivery["json"], &delivery["delivery_attempt"]), (&json!(round), &json!(1)));

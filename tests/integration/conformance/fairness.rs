@@ -16,7 +16,8 @@ async fn a_hundred_consumers_get_shares_within_ten_per_cent() {
     let stage = Stage::alone().await;
     let broker = stage.broker().start().await;
     for peer in [Peer::rest(broker.rest), Peer::grpc(broker.grpc)] {
-        let case = Case { name: format!("shares.{}", peer.name().to_lowercase()), peer };
+        let name = format!("shares.{}", peer.name().to_lowercase());
+        let case = Case::new(peer, name);
         case.declare(&case.name).await;
         let mut consumers = JoinSet::new();
         for consumer in 0..CONSUMERS {
@@ -98,7 +99,7 @@ async fn pulls_until_the_light_keys_are_done(case: &Case, heavy: usize) -> usize
 async fn a_key_with_a_great_backlog_holds_up_no_other_key() {
     let stage = Stage::alone().await;
     let broker = stage.broker().start().await;
-    let case = |name: &str| Case { peer: Peer::grpc(broker.grpc), name: name.to_owned() };
+    let case = |name: &str| Case::new(Peer::grpc(broker.grpc), name.to_owned());
     let without = pulls_until_the_light_keys_are_done(&case("without"), 0).await;
     let with = pulls_until_the_light_keys_are_done(&case("with"), HEAVY).await;
     // The first looks find out what is behind the backlog: a thousand messages each.

@@ -15,7 +15,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-use super::peer::{Answer, BROKEN, Refused, field_of, with_data, with_form};
+use super::peer::{Answer, Refused, with_data, with_form};
 
 static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are well formed"));
@@ -87,7 +87,24 @@ impl GrpcPeer {
             }
         }
         request.insert("settlements".into(), Value::Array(settlements));
-        self.ask("settle", Value::Object(request)).await
+        let rest_name = |refused: Refused| Refused::new(&refused.code, &rest_name(call, &refused.path, &args));
+        self.ask("settle", Value::Object(request)).await.map_err(rest_name)
+    }
+}
+
+/// A field of a settlement as REST names it: acks come first there, and one outcome is for all where there is a call for it.
+fn rest_name(call: &str, path: &str, args: &Value) -> String {
+    let of_one = path.strip_prefix("settlements[").and_then(|rest| rest.split_once("]."));
+    let of_one = of_one.and_then(|(at, part)| Some((at.parse::<usize>().ok()?, part.trim_start_matches("nack."))));
+    match (call, of_one) {
+        ("settle", Some((at, part))) => {
+            let acks = args["ack"].as_array().map_or(0, Vec::len);
+            at.checked_sub(acks).map_or(format!("ack[{at}]"), |at| format!("nack[{at}].{part}"))
+        }
+        ("settle", None) => path.replace("settlements", "ack").replace("publishes", "publish"),
+        (_, Some((_, "extend"))) => "ack_deadline".to_owned(),
+        (_, Some((_, part))) => part.to_owned(),
+        (_, None) => path.replace("settlements", "ack_ids"),
     }
 }
 
@@ -111,14 +128,13 @@ pub(super) fn refused(status: &Status) -> Refused {
         // Only a connection that broke has none.
         assert!(matches!(status.code(), Code::Unknown | Code::Unavailable), "{status:?}");
         assert!(status.metadata().is_empty(), "a refusal without an ErrorInfo: {status:?}");
-        return Refused { code: BROKEN.to_owned(), field: String::new() };
+        return Refused::broken();
     };
     assert_eq!(info.domain, "campanile", "{status:?}");
     let code = status.metadata().get("campanile-code").and_then(|code| code.to_str().ok());
     assert_eq!(code, Some(info.reason.as_str()), "{status:?}");
     assert!(!status.message().is_empty(), "{status:?}");
-    let field = info.metadata.get("field").map(|field| field_of(field)).unwrap_or_default();
-    Refused { code: info.reason.clone(), field }
+    Refused::new(&info.reason, info.metadata.get("field").map(String::as_str).unwrap_or_default())
 }
 
 /// `put_topic` is `PutTopic`.

@@ -20,6 +20,9 @@ pub(super) fn cases() -> Cases {
         "a queue's own limit counts before its topic's" => own_before_topic,
         "messages that are too old are dropped" => too_old,
         "a limit can be taken away" => cleared,
+        "what has expired takes no room" => expired_takes_no_room,
+        "what is too old takes no room" => too_old_takes_no_room,
+        "what has expired takes no room where nobody has ever received" => expired_before_the_first_queue,
         "a step that would overfill a queue settles nothing" => settle_full,
     ]
 }
@@ -154,6 +157,39 @@ async fn cleared(case: Case) {
     };
     case.ok("update_queue", clear).await;
     assert_eq!(publish_code(&case, 2).await, "ok");
+}
+
+async fn expired_takes_no_room(case: Case) {
+    limit(&case, json!({"max_messages": 2})).await;
+    let id = case.publish_as(&case.name, json!({"json": 1, "ttl_seconds": 10})).await;
+    case.publish_as(&case.name, json!({"json": 2, "ttl_seconds": 10})).await;
+    assert_eq!(publish_code(&case, 3).await, "queue_full");
+    case.advance(11.0).await;
+    assert_eq!(publish_code(&case, 4).await, "ok");
+    assert_eq!(case.counts(&case.name).await, [1, 0, 0, 0, 0]);
+    assert_eq!(case.events(&id).await, ["published", "expired"]);
+    assert_eq!(case.drain(&case.name, 9).await, [json!(4)]);
+}
+
+async fn too_old_takes_no_room(case: Case) {
+    limit(&case, json!({"max_messages": 2, "max_age_seconds": 60})).await;
+    case.publish_all(&case.name, 1..=2).await;
+    let held = case.take(&case.name).await;
+    case.extend(&case.name, &held, 600).await;
+    case.advance(61.0).await;
+    assert_eq!(publish_code(&case, 3).await, "ok", "the one that waits has gone");
+    assert_eq!(publish_code(&case, 4).await, "queue_full", "what a consumer holds stays");
+    assert_eq!(case.ack(&case.name, &held).await, "ok");
+    assert_eq!(case.drain(&case.name, 9).await, [json!(3)]);
+}
+
+async fn expired_before_the_first_queue(case: Case) {
+    case.ok("put_topic", json!({"topic": case.name, "policy": {"limits": {"max_messages": 1}}})).await;
+    case.publish_as(&case.name, json!({"json": 1, "ttl_seconds": 10})).await;
+    assert_eq!(publish_code(&case, 2).await, "queue_full");
+    case.advance(11.0).await;
+    assert_eq!(publish_code(&case, 3).await, "ok");
+    assert_eq!(case.drain(&case.name, 9).await, [json!(3)]);
 }
 
 async fn settle_full(case: Case) {

@@ -10,6 +10,8 @@ pub(super) fn cases() -> Cases {
         "browsing shows who is held, and until when" => browse_leased,
         "browsing shows what is not visible yet" => browse_delayed,
         "browsing shows dead letters" => browse_dead,
+        "browsing shows what is kept for the first queue, and makes none" => browse_kept,
+        "a queue that is not there names those of its topic" => browse_none,
         "browsing goes page by page" => browse_pages,
         "a message that waits for its retry says until when" => browse_retrying,
         "one message can be looked at" => get_message,
@@ -62,6 +64,28 @@ async fn browse_dead(case: Case) {
     let shown = case.browse(&case.name, "dead").await;
     assert_eq!((&shown[0]["json"], text(&shown[0]["dead_letter"]["reason"])), (&json!(1), "why not".into()));
     assert_eq!(text(&shown[0]["dead_letter"]["cause"]).to_lowercase(), "rejected");
+}
+
+async fn browse_kept(case: Case) {
+    let ids = case.publish_all(&case.name, 1..=2).await;
+    let shown = case.browse(&case.name, "ready").await;
+    assert_eq!(shown.iter().map(|m| text(&m["id"])).collect::<Vec<_>>(), ids);
+    let message = case.ok("get_message", json!({"queue": case.name, "message_id": ids[0]})).await;
+    assert_eq!((&message["json"], text(&message["state"]).to_lowercase()), (&json!(1), "ready".into()));
+    assert_eq!(case.counts(&case.name).await, [2, 0, 0, 0, 0]);
+    assert_eq!(case.obstacles(&case.name).await, ["no_consumer"]);
+    let topic = case.ok("get_topic", json!({"topic": case.name})).await;
+    assert_eq!(list(&topic["queues"]).len(), 0, "{topic}");
+}
+
+async fn browse_none(case: Case) {
+    case.ok("put_subscription", json!({"topic": case.name, "service": "s"})).await;
+    case.publish(&case.name, 1).await;
+    for call in ["browse", "pause", "purge", "redrive", "explain", "get_queue"] {
+        assert_eq!(case.code(call, json!({"queue": case.name})).await, "not_found", "{call}");
+    }
+    let topic = case.ok("get_topic", json!({"topic": case.name})).await;
+    assert_eq!(list(&topic["queues"]), [json!(format!("{}.s", case.name))], "none was made");
 }
 
 async fn browse_pages(case: Case) {

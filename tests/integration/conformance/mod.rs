@@ -1,8 +1,9 @@
 //! What the broker promises about delivery, each promise once, over both protocols.
 //!
 //! A case is written against [`Case`], which makes the calls of `/v1` and `campanile.v1.Broker` in one form; it runs over
-//! each protocol against the real program in dev mode, whose clock is moved instead of waited for. Cases run one after
-//! the other, each on names of its own, so the clock that one moves is nothing to the others.
+//! each protocol against the real program in dev mode, whose clock is moved instead of waited for, and what it was told over
+//! the one has to be what it was told over the other, field by field. Cases run one after the other, each on names of its
+//! own, so the clock that one moves is nothing to the others.
 
 mod admin;
 mod deliveries;
@@ -18,7 +19,9 @@ mod requests;
 mod rest;
 mod restarts;
 mod retries;
+mod steps;
 mod streams;
+mod told;
 
 use std::{future::Future, pin::Pin};
 
@@ -26,6 +29,7 @@ use serde_json::{Value, json};
 use tokio::task::{LocalSet, spawn_local};
 
 pub(crate) use self::peer::{Answer, Peer, Refused};
+use self::told::Told;
 use crate::stage::Stage;
 
 /// How many cases there are at least, counted once for both protocols.
@@ -53,12 +57,24 @@ pub(crate) struct Case {
     pub(crate) peer: Peer,
     /// A name that no other case has.
     pub(crate) name: String,
+    told: Told,
 }
 
 impl Case {
+    fn new(peer: Peer, name: String) -> Self {
+        Self { peer, name, told: Told::default() }
+    }
+
+    /// The same, of which the other protocol need not be told the same: what it asks, or when, is chance.
+    fn aside(&self) -> Self {
+        Self::new(self.peer.clone(), self.name.clone())
+    }
+
     /// Makes a call.
     pub(crate) async fn call(&self, call: &str, args: Value) -> Answer {
-        self.peer.call(call, args).await
+        let answer = self.peer.call(call, args).await;
+        self.told.note(call, self.peer.name(), &answer);
+        answer
     }
 
     /// Makes a call that has to be carried out.
@@ -72,7 +88,16 @@ impl Case {
         let shown = args.to_string();
         match self.call(call, args).await {
             Ok(answer) => panic!("{call} {shown} was carried out: {answer}"),
-            Err(Refused { code, field }) => (code, field),
+            Err(Refused { code, field, .. }) => (code, field),
+        }
+    }
+
+    /// Code and whole path of the field of a call that has to be refused.
+    pub(crate) async fn refused_at(&self, call: &str, args: Value) -> (String, String) {
+        let shown = args.to_string();
+        match self.call(call, args).await {
+            Ok(answer) => panic!("{call} {shown} was carried out: {answer}"),
+            Err(Refused { code, path, .. }) => (code, path),
         }
     }
 
@@ -216,6 +241,7 @@ fn all() -> Cases {
     let mut cases = Cases::new();
     for group in [
         publishing::cases(),
+        steps::cases(),
         deliveries::cases(),
         retries::cases(),
         keys::cases(),
@@ -241,15 +267,23 @@ async fn every_promise_holds_over_both_protocols() {
     let mut failed = Vec::new();
     let mut count = 0;
     for (at, (claim, run)) in cases.iter().enumerate().filter(|(_, (claim, _))| claim.contains(&wanted)) {
+        let mut told = Vec::new();
         for peer in [Peer::rest(broker.rest), Peer::grpc(broker.grpc)] {
             let protocol = peer.name();
-            let name = format!("case-{at}.{}", protocol.to_lowercase());
+            let case = Case::new(peer, format!("case-{at}.{}", protocol.to_lowercase()));
+            let heard = case.told.clone();
             // A case that panics is one that failed.
-            let outcome = LocalSet::new().run_until(async { spawn_local(run(Case { peer, name })).await }).await;
+            let outcome = LocalSet::new().run_until(async { spawn_local(run(case)).await }).await;
             count += 1;
-            if let Err(error) = outcome {
-                failed.push(format!("{claim}, over {protocol}: {}", problem_of(error)));
+            match outcome {
+                Ok(()) => told.push(heard),
+                Err(error) => failed.push(format!("{claim}, over {protocol}: {}", problem_of(error))),
             }
+        }
+        if let [over_rest, over_grpc] = &told[..]
+            && let Some(difference) = over_rest.difference(over_grpc)
+        {
+            failed.push(format!("{claim}, REST and gRPC differ: {difference}"));
         }
     }
     println!("{count} runs of {} cases", cases.len());

@@ -14,11 +14,16 @@ use super::{grpc::GrpcPeer, rest::RestPeer};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) code: String,
+    /// The field, as REST names it, but for the unit and the form of a payload.
+    pub(crate) path: String,
     /// The last part of the field's name, without the unit: `messages[3].delay_seconds` is `delay`.
     pub(crate) field: String,
 }
 
 pub(crate) type Answer = Result<Value, Refused>;
+
+/// How a client is called that does not say.
+pub(super) const NAMELESS: &str = "nameless";
 
 /// The code of a call whose connection broke.
 pub(super) const BROKEN: &str = "broken";
@@ -55,11 +60,23 @@ impl Peer {
     }
 }
 
-/// The field of a refusal, as [`Refused`] has it.
-pub(super) fn field_of(field: &str) -> String {
-    let last = field.rsplit('.').next().unwrap_or_default();
-    let name = last.split('[').next().unwrap_or_default();
-    name.strip_suffix("_seconds").unwrap_or(name).to_owned()
+impl Refused {
+    pub(super) fn new(code: &str, field: &str) -> Self {
+        let path = field.strip_suffix("_seconds").unwrap_or(field);
+        let (front, last) = path.rsplit_once('.').map_or(("", path), |(front, last)| (front, last));
+        // The payload, in whichever form it came.
+        let path = match last {
+            "json" | "text" | "data_base64" => format!("{front}.data"),
+            _ => path.to_owned(),
+        };
+        let field = last.split('[').next().unwrap_or_default().to_owned();
+        Self { code: code.to_owned(), path, field }
+    }
+
+    /// The connection broke.
+    pub(super) fn broken() -> Self {
+        Self::new(BROKEN, "")
+    }
 }
 
 /// A message with its payload as `data`, as the proto has it.

@@ -17,6 +17,9 @@ pub(super) fn cases() -> Cases {
         "an ordering key comes back" => ordering_key,
         "a batch is stored in its order" => batch_order,
         "a batch with one bad message stores none" => batch_all_or_none,
+        "what is wrong in a batch is named with its place" => batch_place,
+        "a payload that is not what its type says is named with its place" => payload_place,
+        "of a batch the message is named whose dedup id was used otherwise" => dedup_mismatch_place,
         "a batch of a thousand is stored" => batch_of_a_thousand,
         "a publish says which queues get it" => queues_named,
         "a publish to a topic without a queue is kept for the first one" => kept_for_the_first,
@@ -38,9 +41,6 @@ pub(super) fn cases() -> Cases {
         "a message is delivered before it expires" => ttl_not_over,
         "the time to live counts from the publish, not from the delivery time" => ttl_and_delay,
         "a message says when it was published and when it expires" => times_shown,
-        "an ack, a nack and a publish are one step" => settle_together,
-        "a stale ack refuses all of a step" => settle_refused_whole,
-        "a step may only publish" => settle_only_publishes,
     ]
 }
 
@@ -115,6 +115,35 @@ async fn batch_all_or_none(case: Case) {
     let refused = case.refused("publish", json!({"topic": case.name, "messages": messages})).await;
     assert_eq!(refused, ("invalid_argument".into(), "dedup_id".into()));
     assert_eq!(case.counts(&case.name).await, [0; 5]);
+}
+
+async fn batch_place(case: Case) {
+    let bad = json!({"json": 1, "dedup_id": "x".repeat(256)});
+    for (at, messages) in [json!([bad]), json!([{"json": 1}, bad])].into_iter().enumerate() {
+        let refused = case.refused_at("publish", json!({"topic": case.name, "messages": messages})).await;
+        assert_eq!(refused, ("invalid_argument".into(), format!("messages[{at}].dedup_id")));
+    }
+    let large = json!([{"json": 1}, {"text": "x".repeat(4032 * 1024 + 1)}]);
+    let refused = case.refused_at("publish", json!({"topic": case.name, "messages": large})).await;
+    assert_eq!(refused, ("too_large".into(), "messages[1]".into()));
+}
+
+async fn payload_place(case: Case) {
+    for form in [json!({"text": "no JSON"}), json!({"data_base64": "/wA="})] {
+        let mut message = form;
+        message["content_type"] = json!("application/json");
+        let refused = case.refused_at("publish", json!({"topic": case.name, "messages": [{"json": 1}, message]})).await;
+        assert_eq!(refused, ("invalid_argument".into(), "messages[1].data".into()));
+    }
+    let request = json!({"topic": case.name, "message": {"text": "no JSON", "content_type": "application/json"}});
+    assert_eq!(case.refused_at("request", request).await, ("invalid_argument".into(), "message.data".into()));
+}
+
+async fn dedup_mismatch_place(case: Case) {
+    case.publish_as(&case.name, json!({"json": 1, "dedup_id": "d"})).await;
+    let messages = json!([{"json": 1, "dedup_id": "d"}, {"json": 1}, {"json": 2, "dedup_id": "d"}]);
+    let refused = case.refused_at("publish", json!({"topic": case.name, "messages": messages})).await;
+    assert_eq!(refused, ("dedup_mismatch".into(), "messages[2].dedup_id".into()));
 }
 
 async fn batch_of_a_thousand(case: Case) {
@@ -290,40 +319,4 @@ async fn times_shown(case: Case) {
     let shown = case.ok("get_message", json!({"queue": case.name, "message_id": message["id"]})).await;
     let expires = campanile::model::Timestamp::parse_rfc3339(&text(&shown["expires_at"])).expect("expires_at");
     assert_eq!(expires.since(published).as_secs(), 3600);
-}
-
-async fn settle_together(case: Case) {
-    let next = format!("{}-next", case.name);
-    case.publish_all(&case.name, 1..=2).await;
-    let pulled = case.pull(&case.name, 2).await;
-    let step = json!({
-        "ack": [pulled[0]["ack_id"]],
-        "nack": [{"ack_id": pulled[1]["ack_id"], "outcome": "DEAD_LETTER", "reason": "no"}],
-        "publish": [{"topic": next, "messages": [{"json": 3}, {"json": 4}]}],
-    });
-    case.ok("settle", step).await;
-    assert_eq!(case.counts(&case.name).await, [0, 0, 0, 0, 1]);
-    assert_eq!(case.drain(&next, 9).await, [json!(3), json!(4)]);
-}
-
-async fn settle_refused_whole(case: Case) {
-    let next = format!("{}-next", case.name);
-    case.declare(&next).await;
-    case.publish_all(&case.name, 1..=2).await;
-    let pulled = case.pull(&case.name, 2).await;
-    assert_eq!(case.ack(&case.name, &pulled[0]).await, "ok");
-    let step = json!({
-        "ack": [pulled[1]["ack_id"], pulled[0]["ack_id"]],
-        "publish": [{"topic": next, "messages": [{"json": 3}]}],
-    });
-    assert_eq!(case.code("settle", step).await, "stale_ack");
-    assert_eq!(case.counts(&next).await, [0; 5]);
-    assert_eq!(case.ack(&case.name, &pulled[1]).await, "ok", "it was not acked before");
-}
-
-async fn settle_only_publishes(case: Case) {
-    let other = format!("{}-other", case.name);
-    let publish = |topic: &str| json!({"topic": topic, "messages": [{"json": 1}]});
-    case.ok("settle", json!({"publish": [publish(&case.name), publish(&other)]})).await;
-    assert_eq!(case.drain(&case.name, 9).await, case.drain(&other, 9).await);
 }

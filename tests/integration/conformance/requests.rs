@@ -17,6 +17,7 @@ pub(super) fn cases() -> Cases {
 
 /// Takes a request off the topic and answers it with `answer` of its payload.
 async fn respond(case: &Case, answer: impl Fn(&Value) -> Value) -> Value {
+    let case = case.aside();
     let pull = json!({"queue": case.name, "wait_seconds": 20, "auto_ack": true});
     let request = case.pull_with(pull).await.pop().expect("a request");
     let reply = json!({"json": answer(&request["json"]), "correlation_id": request["correlation_id"]});
@@ -26,7 +27,7 @@ async fn respond(case: &Case, answer: impl Fn(&Value) -> Value) -> Value {
 
 async fn replied(case: Case) {
     case.declare(&case.name).await;
-    let asker = case.clone();
+    let asker = case.aside();
     let asked = tokio::spawn(async move {
         asker.ok("request", json!({"topic": asker.name, "message": {"json": 20}, "timeout_seconds": 20})).await
     });
@@ -39,7 +40,7 @@ async fn replied(case: Case) {
 async fn own_replies(case: Case) {
     case.declare(&case.name).await;
     let ask = |n: i64| {
-        let asker = case.clone();
+        let asker = case.aside();
         tokio::spawn(async move {
             asker.ok("request", json!({"topic": asker.name, "message": {"json": n}, "timeout_seconds": 20})).await
         })

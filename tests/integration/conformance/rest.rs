@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use reqwest::{Client, Method};
 use serde_json::{Map, Value};
 
-use super::peer::{Answer, BROKEN, Refused, field_of};
+use super::peer::{Answer, NAMELESS, Refused};
 
 /// The broker over REST.
 #[derive(Debug, Clone)]
@@ -49,7 +49,9 @@ const CALLS: [(&str, Method, &str); 29] = [
 
 impl RestPeer {
     pub(super) fn new(addr: SocketAddr) -> Self {
-        Self { client: Client::new(), url: format!("http://{addr}") }
+        // As a consumer of that name it is shown, where a gRPC client has one of its own.
+        let client = Client::builder().user_agent(NAMELESS).build().expect("a client");
+        Self { client, url: format!("http://{addr}") }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -89,7 +91,7 @@ impl RestPeer {
             Method::GET | Method::DELETE => request.query(&pairs(&args)),
             _ => request.json(&args),
         };
-        let broken = |_| Refused { code: BROKEN.to_owned(), field: String::new() };
+        let broken = |_| Refused::broken();
         let response = request.send().await.map_err(broken)?;
         let (status, kind) = (response.status(), response.headers().get("content-type").cloned());
         let bytes = response.bytes().await.map_err(broken)?;
@@ -100,7 +102,7 @@ impl RestPeer {
         assert_eq!(kind.as_ref().and_then(|kind| kind.to_str().ok()), Some("application/problem+json"), "{value}");
         assert_eq!(value["status"], status.as_u16(), "{value}");
         let text = |field: &str| value[field].as_str().unwrap_or_default();
-        Err(Refused { code: text("code").to_owned(), field: field_of(text("field")) })
+        Err(Refused::new(text("code"), text("field")))
     }
 }
 

@@ -28,13 +28,13 @@ async fn kill_9_forgets_nothing_that_was_answered() {
     let mut left = Vec::new();
     for peer in peers(&broker) {
         let name = format!("kill.{}", peer.name().to_lowercase());
-        left.push(leave(&Case { peer, name }).await);
+        left.push(leave(&Case::new(peer, name)).await);
     }
     broker.process.kill();
     let broker = launch.start().await;
     for (peer, left) in peers(&broker).into_iter().zip(left) {
         let name = format!("kill.{}", peer.name().to_lowercase());
-        find(&Case { peer, name }, left).await;
+        find(&Case::new(peer, name), left).await;
     }
 }
 
@@ -85,7 +85,7 @@ async fn a_redrive_that_is_killed_leaves_each_message_dead_or_back() {
     let stage = Stage::alone().await;
     let launch = stage.broker();
     let mut broker = launch.start().await;
-    let case = |broker: &Broker, at: usize| Case { peer: peers(broker)[at].clone(), name: "redrive".into() };
+    let case = |broker: &Broker, at: usize| Case::new(peers(broker)[at].clone(), "redrive".into());
     let first = case(&broker, 1);
     for _ in 0..DEAD_LETTERS / 1000 {
         first.publish_all("redrive", 0..1000).await;
@@ -99,8 +99,8 @@ async fn a_redrive_that_is_killed_leaves_each_message_dead_or_back() {
         let asked = tokio::spawn(async move { asker.call("redrive", json!({"queue": "redrive"})).await.ok() });
         // As soon as the first step is seen.
         let watcher = case(&broker, 1);
-        crate::stage::eventually("the first step of a redrive", async || {
-            (watcher.counts("redrive").await[4] < DEAD_LETTERS as u64).then_some(())
+        let seen = crate::stage::eventually("the first step of a redrive", async || {
+            Some(watcher.counts("redrive").await[4]).filter(|dead| *dead < DEAD_LETTERS as u64)
         })
         .await;
         broker.process.kill();
@@ -110,9 +110,14 @@ async fn a_redrive_that_is_killed_leaves_each_message_dead_or_back() {
         let [ready, retrying, leased, delayed, dead] = case(&broker, 1).counts("redrive").await;
         assert_eq!(ready + dead, DEAD_LETTERS as u64, "{ready} back, {dead} dead");
         assert_eq!((retrying, leased, delayed), (0, 0, 0));
+        assert!(dead <= seen, "{seen} dead were shown, now there are {dead}");
         assert_eq!(ready % 10_000, 0, "a step is done whole or not at all");
         let again = case(&broker, at);
         assert_eq!(number(&again.ok("redrive", json!({"queue": "redrive"})).await["messages"]), dead);
+        // What was answered is there after the next kill, too.
+        broker.process.kill();
+        broker = launch.start().await;
+        let again = case(&broker, at);
         assert_eq!(again.counts("redrive").await, [DEAD_LETTERS as u64, 0, 0, 0, 0]);
         bury_all(&again).await;
     }

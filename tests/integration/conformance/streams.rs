@@ -26,6 +26,8 @@ pub(super) fn cases() -> Cases {
         "a queue whose consumer has no credit left says so" => explain_no_credit,
         "a stream keeps the order of keys" => keyed,
         "a stream uses the ack deadline that it names" => deadline,
+        "a stream ends when its queue is removed" => removed,
+        "a stream gives nothing while its queue is paused" => paused,
     ]
 }
 
@@ -122,6 +124,32 @@ impl Stream {
         }
     }
 
+    /// The code with which it ends.
+    async fn end(&mut self) -> String {
+        timeout(crate::stage::PATIENCE, self.last()).await.expect("an end")
+    }
+
+    async fn last(&mut self) -> String {
+        match self {
+            Self::Grpc { responses, .. } => loop {
+                match responses.message().await {
+                    Ok(response) => drop(response.expect("a status")),
+                    Err(status) => return super::grpc::refused(&status).code,
+                }
+            },
+            Self::Sse { response, read } => loop {
+                if let Some((_, end)) = read.split_once("event: end\ndata: ")
+                    && let Some((end, _)) = end.split_once("\n\n")
+                {
+                    let end: Value = serde_json::from_str(end).expect("JSON");
+                    return text(&end["code"]);
+                }
+                let chunk = response.chunk().await.expect("no error").expect("an event that says why");
+                read.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+            },
+        }
+    }
+
     /// Acks a delivery the way the protocol has it for streams.
     async fn ack(&mut self, case: &Case, delivery: &Value) {
         match self {
@@ -133,7 +161,7 @@ impl Stream {
                 let settle = proto::StreamingPullSettle { tag: 7, settlements: vec![settlement] };
                 requests.send(asked(Asked::Settle(settle))).await.expect("the stream is there");
             }
-            Self::Sse { .. } => assert_eq!(case.ack(&case.name, delivery).await, "ok"),
+            Self::Sse { .. } => assert_eq!(case.aside().ack(&case.name, delivery).await, "ok"),
         }
     }
 }
@@ -207,7 +235,7 @@ async fn vanish(case: Case) {
     let mut back = Vec::new();
     while back.len() < 3 {
         let pull = json!({"queue": case.name, "max_messages": 9, "wait_seconds": 20});
-        back.extend(case.pull_with(pull).await);
+        back.extend(case.aside().pull_with(pull).await);
     }
     assert_eq!(texts(&back), [json!(0), json!(1), json!(2)]);
     assert!(back.iter().all(|delivery| delivery["delivery_attempt"] == 1), "{back:?}");
@@ -239,6 +267,23 @@ async fn keyed(case: Case) {
     assert_eq!(texts(&held), [json!("a"), json!("b")]);
     stream.ack(&case, &held[0]).await;
     assert_eq!(texts(&stream.take(1).await), [json!("a")]);
+}
+
+async fn removed(case: Case) {
+    case.publish(&case.name, 1).await;
+    let mut stream = Stream::open(&case, json!({})).await;
+    stream.take(1).await;
+    case.ok("delete_queue", json!({"queue": case.name})).await;
+    assert_eq!(stream.end().await, "not_found");
+}
+
+async fn paused(case: Case) {
+    let mut stream = Stream::open(&case, json!({})).await;
+    case.ok("pause", json!({"queue": case.name})).await;
+    case.publish(&case.name, 1).await;
+    assert!(stream.next(SILENCE).await.is_empty());
+    case.aside().ok("resume", json!({"queue": case.name})).await;
+    assert_eq!(texts(&stream.take(1).await), [json!(1)]);
 }
 
 async fn deadline(case: Case) {
