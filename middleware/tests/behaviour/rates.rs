@@ -166,6 +166,21 @@ async fn a_call_from_before_the_circuit_opened_has_no_say_after_it() {
     }
 }
 
+/// The buckets of a window keep no more of a generation than its last bits.
+#[tokio::test(start_paused = true)]
+async fn a_call_from_very_many_changes_ago_neither_counts_nor_wipes_out_what_was_counted_since() {
+    for window in [Window::count(10), Window::time(SECOND)] {
+        for changes in [1, 16, 100, 256] {
+            let breaker = builder().failure_rate(0.9, window).build();
+            let straggler = breaker.try_acquire().expect("admitted");
+            (0..changes).for_each(|_| breaker.reset());
+            calls(&breaker, 2, Verdict::Success);
+            straggler.complete(Verdict::Failure);
+            assert_eq!(counts(&breaker), (2, 0, 0), "{window:?}, {changes} changes");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reset_forgets_what_was_counted() {
     let breaker = builder().failure_rate(0.5, Window::count(10)).build();

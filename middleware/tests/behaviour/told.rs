@@ -116,7 +116,7 @@ async fn a_debugger_is_told_what_it_looks_at() {
     let limit = ConcurrencyLimit::fixed(3);
     let place = limit.try_acquire().expect("free");
     shows(&limit, &["ConcurrencyLimit", "limit: 3", "in_flight: 1"]);
-    shows(&place, &["Place"]);
+    shows(&place, &["Place", "begun: None"]);
     let queue = OverflowQueue { len: 1, timeout: SECOND };
     shows(&limit.acquire(queue), &["Acquire"]);
     type Never = Pending<Result<Response<Full<Bytes>>, &'static str>>;

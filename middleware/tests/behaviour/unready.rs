@@ -1,5 +1,5 @@
-//! A round robin over services that are not ready when they are asked, and handles that are set otherwise than the one
-//! they were cloned from.
+//! A round robin over services that are not ready when they are asked, requests that cannot be repeated, and handles
+//! that are set otherwise than the one they were cloned from.
 
 use std::{
     convert::Infallible,
@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use campanile_middleware::{CircuitBreaker, CircuitState, Failover, Instance, ReplayBody, RoundRobin};
 use http::{Request, Response};
-use http_body_util::{Empty, Full};
-use tower::{Service, ServiceExt};
+use http_body_util::{BodyExt, Empty, Full};
+use tower::{Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use crate::support::{get, text};
 
@@ -93,4 +93,22 @@ async fn a_clone_that_is_set_otherwise_keeps_the_rest_and_leaves_the_first_as_it
     assert_eq!(status(&silent, http::Method::POST).await, 502, "nothing proves that it was not sent");
     one.instances()[0].breaker().reset();
     assert_eq!(status(&one.start(0), http::Method::POST).await, 200);
+}
+
+#[tokio::test]
+async fn a_repeat_that_cannot_be_made_is_neither_paid_for_nor_asked_of_anybody() {
+    let reads = |name, status| {
+        let service = service_fn(move |request: Request<ReplayBody<Full<Bytes>>>| async move {
+            request.into_body().collect().await.map_err(|_| NotSent)?;
+            Ok::<_, NotSent>(text(status, name))
+        });
+        Instance::new(name, BoxCloneSyncService::new(service), CircuitBreaker::builder(name).build())
+    };
+    let failover = Failover { replay_limit: 3, ..Failover::default() };
+    let balancer = RoundRobin::new([reads("a", 503), reads("b", 200)]).start(0).failover(failover);
+    let put = Request::put("/").body(Full::from("body")).expect("a valid request");
+    assert_eq!(balancer.clone().oneshot(put).await.expect("infallible").status(), 503, "the answer of the one asked");
+    let snapshot = balancer.snapshot();
+    assert_eq!((snapshot.repeats_total, snapshot.budget_left), (0, Some(10)));
+    assert_eq!(snapshot.instances[1].attempts_total, 0);
 }
