@@ -320,10 +320,12 @@ fn files_under(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
         let path = entry.expect("a readable entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        // In a second work tree of a clone, `.git` is a file.
+        if [".git", "target", "broker_data", "__pycache__"].contains(&name.as_str()) {
+            continue;
+        }
         if path.is_dir() {
-            if ![".git", "target", "broker_data", "__pycache__"].contains(&name.as_str()) {
-                files.extend(files_under(&path, endings));
-            }
+            files.extend(files_under(&path, endings));
         } else if endings.is_empty() || endings.contains(&ending.as_str()) {
             files.push(path);
         }
