@@ -51,8 +51,8 @@ pub use self::{
 use self::{consumers::Consumers, feed::Owners, requests::Requests};
 pub use crate::engine::{
     Browsed, Counters, DeadCause, Event, EventKind, HeldKey, MessageState, Nack, NackOutcome,
-    Obstacle as QueueObstacle, Published, QueueView, Reason, Registered, ReturnCause, ServiceView, Settled, SettledAll,
-    Settlement, StateFilter, Story, TopicView,
+    Obstacle as QueueObstacle, Published, QueueView, Rates, Reason, Registered, ReturnCause, ServiceView, Settled,
+    SettledAll, Settlement, StateFilter, Story, TopicView,
 };
 use crate::{
     engine::Engine,

@@ -178,8 +178,8 @@ pub use self::{
     open::Recovery,
     options::{Limits, Options},
     reply::{
-        AckMode, Counters, Nack, NackOutcome, Published, PublishedMessage, QueueStatistics, Receive, Registered,
-        Settled, SettledAll, Settlement, Statistics,
+        AckMode, Counters, Nack, NackOutcome, Published, PublishedMessage, QueueStatistics, Rate, Rates, Receive,
+        Registered, Settled, SettledAll, Settlement, Statistics,
     },
     sealed::{Dedup, Sealed},
     space::StorageLow,

@@ -156,6 +156,38 @@ pub struct QueueStatistics {
     pub leased: usize,
 }
 
+/// So many messages per second, to a thousandth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rate {
+    thousandths: u64,
+}
+
+impl Rate {
+    /// A rate that is not negative.
+    #[must_use]
+    pub(in crate::engine) fn of(per_second: f64) -> Self {
+        Self { thousandths: (per_second * 1000.0).round() as u64 }
+    }
+
+    /// Messages per second.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        self.thousandths as f64 / 1000.0
+    }
+}
+
+/// How often something has happened to the messages of a queue lately: an average whose weights fall by the factor *e* each
+/// minute, since this instance opened the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Messages that came into it.
+    pub published: Rate,
+    /// Deliveries.
+    pub delivered: Rate,
+    /// Messages that it is done with because they were acked.
+    pub acked: Rate,
+}
+
 /// What has happened to the messages of a queue since this instance opened the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {

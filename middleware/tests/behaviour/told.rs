@@ -104,7 +104,10 @@ async fn a_debugger_is_told_what_it_looks_at() {
     shows(&builder, &["CircuitBreakerBuilder", r#"name: "orders""#, "failures_to_open: Some(7)"]);
     let breaker = builder.build();
     shows(&breaker, &["CircuitBreaker", r#"name: "orders""#, "state: Closed"]);
-    shows(&breaker.try_acquire().expect("closed"), &["Permit", r#"breaker: Some("orders")"#, "generation: 0", "pass: Free"]);
+    shows(
+        &breaker.try_acquire().expect("closed"),
+        &["Permit", r#"breaker: Some("orders")"#, "generation: 0", "pass: Free"],
+    );
     shows(
         &CircuitBreakerLayer::new(breaker).layer(service_fn(|_| answer(200))).call(get("/")),
         &["CircuitBreakerFuture"],

@@ -31,7 +31,7 @@ pub(super) fn service(service: &Service) -> Value {
 }
 
 pub(super) fn queue(queue: &Queue) -> Value {
-    let counters = queue.counters.unwrap_or_default();
+    let (counters, rates) = (queue.counters.unwrap_or_default(), queue.rates.unwrap_or_default());
     json!({
         "name": queue.name,
         "topic": queue.topic,
@@ -52,6 +52,11 @@ pub(super) fn queue(queue: &Queue) -> Value {
             "failed": counters.failed,
             "dead_lettered": counters.dead_lettered,
             "dropped": counters.dropped,
+        },
+        "rates": {
+            "published_per_second": rates.published_per_second,
+            "delivered_per_second": rates.delivered_per_second,
+            "acked_per_second": rates.acked_per_second,
         },
         "consumers": queue.consumers.iter().map(consumer).collect::<Vec<_>>(),
     })

@@ -14,6 +14,7 @@ mod lane;
 mod lanes;
 mod leftovers;
 mod listing;
+mod meter;
 mod naming;
 mod numbered;
 mod queue;
@@ -45,7 +46,7 @@ pub(in crate::engine) use self::{
 use self::{leftovers::Bin, numbered::Numbered};
 use crate::{
     engine::{
-        Counters, Limits,
+        Limits,
         checkpoint::{Block, IdsEntry, Kind, Place},
         sealed::{Kept, Sealed},
     },
@@ -184,7 +185,9 @@ impl State {
 
     /// Counts from here on what happens.
     pub(in crate::engine) fn forget_counts(&mut self) {
-        self.queues.values_mut().for_each(|queue| queue.counters = Counters::default());
+        for queue in self.queues.values_mut() {
+            (queue.counters, queue.meter) = Default::default();
+        }
     }
 
     /// A queue's messages that have waited long enough for their next delivery can be handed out from now on.

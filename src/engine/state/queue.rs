@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     lanes::{Lanes, Waiting},
+    meter::Meter,
     seq_set::SeqSet,
 };
 use crate::{
@@ -50,6 +51,8 @@ pub(in crate::engine) struct Queue {
     pub(super) bytes: u64,
     /// What has happened since the state was made. Not part of what replaying restores.
     pub(in crate::engine) counters: Counters,
+    /// How often it happens. Not part of what replaying restores.
+    pub(in crate::engine) meter: Meter,
     /// Whether it stands in the state's list of queues that got something to deliver.
     pub(super) is_stirred: bool,
 }
@@ -121,6 +124,7 @@ impl Queue {
             gone: BTreeSet::new(),
             bytes: 0,
             counters: Counters::default(),
+            meter: Meter::default(),
             is_stirred: false,
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use super::View;
 use crate::{
     engine::{
-        Counters, EngineError,
+        Counters, EngineError, Rates,
         checkpoint::{Kind, Place},
         state::{Meaning, Queue, Topic, Whereabouts},
     },
@@ -46,6 +46,8 @@ pub struct QueueView {
     pub waiting: u64,
     /// What has happened so far.
     pub counters: Counters,
+    /// How often it happens.
+    pub rates: Rates,
 }
 
 /// A queue that was asked for by its name.
@@ -129,6 +131,7 @@ impl View<'_> {
             oldest_published_at: self.oldest(queue, topic),
             waiting: id.map_or(0, |id| self.waiters.count(id)) as u64,
             counters: queue.counters,
+            rates: queue.meter.rates(self.now),
         }
     }
 

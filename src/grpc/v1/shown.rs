@@ -67,6 +67,11 @@ pub(super) fn queue(queue: Queue) -> proto::Queue {
         bytes: view.bytes,
         oldest_published_at: view.oldest_published_at.map(timestamp),
         counters: Some(proto::Counters { published, delivered, acked, failed, dead_lettered, dropped }),
+        rates: Some(proto::Rates {
+            published_per_second: view.rates.published.per_second(),
+            delivered_per_second: view.rates.delivered.per_second(),
+            acked_per_second: view.rates.acked.per_second(),
+        }),
         consumers: consumers.into_iter().map(consumer).collect(),
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct Queue {
     oldest_published_at: Option<String>,
     /// What has happened since this instance opened the store.
     counters: Counters,
+    /// How often it happens: messages per second, an average whose weights fall by the factor e each minute.
+    rates: Rates,
     /// Who has asked for messages lately.
     consumers: Vec<Consumer>,
 }
@@ -85,6 +87,17 @@ pub(super) struct Counters {
     failed: u64,
     dead_lettered: u64,
     dropped: u64,
+}
+
+/// How often something happens to the messages of a queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Rates {
+    /// Messages that come into it.
+    published_per_second: f64,
+    /// Deliveries.
+    delivered_per_second: f64,
+    /// Messages that it is done with because they were acked.
+    acked_per_second: f64,
 }
 
 /// Who has asked for messages.
@@ -163,6 +176,11 @@ impl From<broker::Queue> for Queue {
             bytes: view.bytes,
             oldest_published_at: view.oldest_published_at.map(|at| at.to_string()),
             counters: Counters { published, delivered, acked, failed, dead_lettered, dropped },
+            rates: Rates {
+                published_per_second: view.rates.published.per_second(),
+                delivered_per_second: view.rates.delivered.per_second(),
+                acked_per_second: view.rates.acked.per_second(),
+            },
             consumers: consumers.into_iter().map(Consumer::from).collect(),
         }
     }

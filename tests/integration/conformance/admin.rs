@@ -22,6 +22,7 @@ pub(super) fn cases() -> Cases {
         "a queue counts what is in it" => queue_counts,
         "a queue tells the age of its oldest message" => oldest,
         "a queue counts what has happened" => counters,
+        "rates tell what happens to a queue per second, and that it has ended" => rates,
         "a queue tells who consumes it" => consumers,
         "a registered service has an inbox and its queues" => register,
         "registering again changes nothing" => register_again,
@@ -205,6 +206,23 @@ async fn counters(case: Case) {
     let of = |field: &str| number(&counters[field]);
     assert_eq!([of("published"), of("delivered"), of("acked"), of("dead_lettered")], [4, 3, 1, 1], "{counters}");
     assert!(of("failed") >= 1, "{counters}");
+}
+
+async fn rates(case: Case) {
+    case.declare(&case.name).await;
+    case.publish_all(&case.name, 1..=60).await;
+    let pulled = case.pull(&case.name, 30).await;
+    case.ack(&case.name, &pulled[0]).await;
+    let rates = async || {
+        let rates = case.queue(&case.name).await["rates"].clone();
+        ["published", "delivered", "acked"].map(|what| rates[format!("{what}_per_second")].as_f64().unwrap_or_default())
+    };
+    let [published, delivered, acked] = rates().await;
+    // All within the last seconds, in an average over a minute.
+    assert!((0.5..=1.0).contains(&published), "{published}");
+    assert!((0.25..=0.5).contains(&delivered) && (0.008..=0.017).contains(&acked), "{delivered} {acked}");
+    case.advance(3600.0).await;
+    assert_eq!(rates().await[..2], [0.0, 0.0]);
 }
 
 async fn consumers(case: Case) {

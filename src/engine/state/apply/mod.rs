@@ -4,7 +4,7 @@ mod message;
 mod queue;
 mod topic;
 
-use super::{Import, Numbered, Queue, State, topic::Topic};
+use super::{Import, Numbered, Queue, State, meter::Happening, topic::Topic};
 use crate::{
     engine::journal::Record,
     model::{QueueId, Seq, Timestamp, TopicId},
@@ -117,6 +117,7 @@ impl State {
             if let Some(queue) = self.queues.get_mut(queue.0) {
                 queue.bytes += bytes;
                 queue.counters.published += 1;
+                queue.meter.note(Happening::Published, self.time);
             }
         }
     }

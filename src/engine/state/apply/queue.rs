@@ -6,7 +6,7 @@ use super::{Inconsistent, Result, State};
 use crate::{
     engine::{
         journal::{DeadCause, LeaseItem, Pace, PassedItem, PurgeScope, Reason, ReturnCause, ReturnItem},
-        state::lanes::Waiting,
+        state::{lanes::Waiting, meter::Happening},
     },
     model::{QueueId, Seq, Timestamp},
 };
@@ -15,6 +15,7 @@ impl State {
     pub(super) fn finish(&mut self, id: QueueId, reason: Reason, seqs: &[Seq]) -> Result<()> {
         let (mut ended, mut left, mut dead, mut frees) =
             (Vec::new(), Vec::with_capacity(seqs.len()), Vec::new(), false);
+        let now = self.time;
         let topic = self.change_queue(id, |queue, topic| {
             for seq in seqs {
                 if *seq >= topic.log.next {
@@ -29,8 +30,13 @@ impl State {
                     Reason::Received => {
                         queue.counters.delivered += 1;
                         queue.counters.acked += 1;
+                        queue.meter.note(Happening::Delivered, now);
+                        queue.meter.note(Happening::Acked, now);
                     }
-                    Reason::Acked => queue.counters.acked += 1,
+                    Reason::Acked => {
+                        queue.counters.acked += 1;
+                        queue.meter.note(Happening::Acked, now);
+                    }
                     _ => queue.counters.dropped += 1,
                 }
                 if reason == Reason::Deleted && *seq >= queue.cursor() {
@@ -67,13 +73,14 @@ impl State {
     }
 
     pub(super) fn lease(&mut self, id: QueueId, deadline: Timestamp, items: &[LeaseItem]) -> Result<()> {
-        let mut ended = Vec::new();
+        let (now, mut ended) = (self.time, Vec::new());
         self.change_queue(id, |queue, topic| {
             for item in items {
                 if item.seq >= topic.log.next {
                     return Err(Inconsistent("a lease of a message that never was"));
                 }
                 queue.counters.delivered += 1;
+                queue.meter.note(Happening::Delivered, now);
                 ended.extend(queue.lease(item, deadline).map(|held| (held.deadline, id, item.seq)));
             }
             Ok(())
