@@ -52,7 +52,7 @@ const TARGETS: [Target; 10] = [
         most: Most::OverAndClock(30.0),
     },
     Target {
-        name: "the same, a clone per call",
+        name: "breaker closed, consecutive failures, a clone per call",
         group: CLOSED,
         ours: "ours, a clone per call",
         bare: "bare service, a clone per call",
@@ -60,7 +60,7 @@ const TARGETS: [Target; 10] = [
         most: Most::Over(45.0),
     },
     Target {
-        name: "the same, HTTP",
+        name: "breaker closed, consecutive failures, HTTP",
         group: HTTP,
         ours: "ours, closed",
         bare: BARE,
@@ -84,7 +84,7 @@ const TARGETS: [Target; 10] = [
         most: Most::Over(150.0),
     },
     Target {
-        name: "the same, gRPC",
+        name: "breaker open: the whole rejection, gRPC",
         group: HTTP,
         ours: "ours, open, gRPC",
         bare: "bare service, gRPC",
