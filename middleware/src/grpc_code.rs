@@ -128,4 +128,24 @@ mod tests {
         headers.insert(&GRPC_STATUS, HeaderValue::from_static("14"));
         assert_eq!(GrpcCode::of(&headers), Some(GrpcCode::Unavailable));
     }
+
+    #[test]
+    fn a_status_of_http_means_what_the_specification_says() {
+        use GrpcCode::{Internal, PermissionDenied, Unauthenticated, Unavailable, Unimplemented, Unknown};
+        let table = [
+            (400, Internal),
+            (401, Unauthenticated),
+            (403, PermissionDenied),
+            (404, Unimplemented),
+            (429, Unavailable),
+            (502, Unavailable),
+            (503, Unavailable),
+            (504, Unavailable),
+            (200, Unknown),
+            (500, Unknown),
+        ];
+        for (status, code) in table {
+            assert_eq!(GrpcCode::from_http(StatusCode::from_u16(status).expect("valid")), code, "{status}");
+        }
+    }
 }

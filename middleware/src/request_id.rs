@@ -202,6 +202,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -210,9 +212,22 @@ mod tests {
         assert_ne!(one, other);
         let parts: Vec<usize> = one.as_str().split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
-        assert_eq!(&one.as_str()[14..15], "4");
-        assert!("89ab".contains(&one.as_str()[19..20]));
         assert!(RequestId::checked(&one.0).is_some());
+    }
+
+    #[test]
+    fn all_of_a_new_id_is_random_but_what_says_version_4() {
+        let ids: Vec<_> = (0..500).map(|_| RequestId::random()).collect();
+        for place in (0..36).filter(|place| ![8, 13, 18, 23].contains(place)) {
+            let digits: BTreeSet<_> = ids.iter().map(|id| id.as_str().as_bytes()[place]).collect();
+            let expected: &[u8] = match place {
+                14 => b"4",
+                19 => b"89ab",
+                _ => b"0123456789abcdef",
+            };
+            // One digit of sixteen is missing among 500 by chance once in 10^12.
+            assert!(digits.iter().eq(expected), "{digits:?} at {place}");
+        }
     }
 
     #[test]

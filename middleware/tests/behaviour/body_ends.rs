@@ -10,14 +10,16 @@ use std::{
 
 use bytes::Bytes;
 use campanile_middleware::{
-    CircuitBreaker, CircuitBreakerLayer, CircuitState, Classify, ClassifyResponse, ConcurrencyLimitLayer, Verdict,
+    AccessLogLayer, CircuitBreaker, CircuitBreakerLayer, CircuitState, Classify, ClassifyResponse,
+    ConcurrencyLimitLayer, Verdict,
 };
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use tower::{Layer, ServiceExt, service_fn};
+use tracing::Level;
 
-use crate::support::{get, grpc};
+use crate::support::{get, grpc, logged, record_log};
 
 /// A body of a known length that does not know that it is over until it is asked for more.
 struct Counted(VecDeque<&'static str>);
@@ -98,4 +100,30 @@ async fn a_grpc_response_that_is_over_with_its_head_is_judged_there() {
     }));
     drop(service.oneshot(grpc("/s/m")).await.expect("valid"));
     assert_eq!(breaker.state(), CircuitState::Open, "no status, and none to come");
+}
+
+#[tokio::test]
+async fn a_request_is_logged_with_the_last_byte_of_the_content_length() {
+    record_log(Level::DEBUG);
+    let response = AccessLogLayer::new().layer(service_fn(counted)).oneshot(get("/")).await.expect("infallible");
+    let mut body = response.into_body();
+    body.frame().await.expect("a frame").expect("data");
+    assert_eq!(logged("access").len(), 0);
+    body.frame().await.expect("a frame").expect("data");
+    let told = logged("access");
+    assert_eq!((told.len(), told[0].field("body_bytes")), (1, "6"));
+}
+
+#[tokio::test]
+async fn a_grpc_request_is_logged_with_the_status_that_follows_its_last_byte() {
+    record_log(Level::DEBUG);
+    let service = AccessLogLayer::new().layer(service_fn(|_: Request<Empty<Bytes>>| async {
+        let status = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("5"))]);
+        let body = Counted(["message"].into()).with_trailers(async { Some(Ok(status)) });
+        Response::builder().header("content-type", "application/grpc").body(body)
+    }));
+    let response = service.oneshot(grpc("/s/m")).await.expect("valid");
+    response.into_body().collect().await.expect("a whole body");
+    let told = logged("access");
+    assert_eq!((told.len(), told[0].field("grpc_status")), (1, "5"));
 }

@@ -132,6 +132,7 @@ fn readiness_and_its_failure_are_those_of_the_service_behind_every_guard() {
         handle.send_error("gone");
         assert!(matches!(service.poll_ready(&mut cx), std::task::Poll::Ready(Err(_))));
     }
+    passes_through(&CatchPanicLayer::new());
     passes_through(&CircuitBreakerLayer::new(open_breaker()));
     passes_through(&KeyedCircuitBreakerLayer::new(|_| Some(1), |_| open_breaker()));
     passes_through(&GenericCircuitBreakerLayer::new(open_breaker()));

@@ -78,6 +78,7 @@ async fn the_hop_header_can_have_another_name() {
     let layer = HopLimitLayer::new(0).header(HeaderName::from_static("x-hop"));
     let mut request = get("/");
     layer.forward(Hops(0), request.headers_mut());
+    assert_eq!(request.headers()["x-hop"], "1");
     let response = layer.layer(service_fn(|_: Req| answer(200))).oneshot(request).await.expect("infallible");
     assert_eq!(response.status(), 508);
 }

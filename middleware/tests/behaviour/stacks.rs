@@ -16,6 +16,7 @@ use campanile_middleware::{
 };
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
+use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tracing::Level;
 
@@ -60,10 +61,13 @@ async fn being_too_slow_counts_as_a_failure_on_both_sides() {
     let slow = || service_fn(|_: Req| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
     let second = Duration::from_secs(1);
     let (server, client) = (breaker(), breaker());
+    let begun = Instant::now();
     let stack = ServerStack::new().deadline(second).breaker(CircuitBreakerLayer::new(server.clone()));
     assert_eq!(stack.layer(slow()).oneshot(get("/")).await.expect("infallible").status(), 504);
+    assert_eq!(begun.elapsed(), second);
     let stack = ClientStack::new().deadline(second).breaker(CircuitBreakerLayer::new(client.clone()));
     assert_eq!(stack.layer(slow()).oneshot(get("/")).await.expect("infallible").status(), 504);
+    assert_eq!(begun.elapsed(), 2 * second);
     assert_eq!((server.state(), client.state()), (CircuitState::Open, CircuitState::Open));
 }
 
@@ -77,6 +81,8 @@ async fn a_panic_is_answered_logged_and_a_failure_to_the_breaker() {
     assert_eq!((response.status().as_u16(), response.extensions().get()), (500, Some(&Verdict::Failure)));
     drop(response);
     assert_eq!(logged("access").len(), 1);
+    let told: Vec<_> = logged("campanile_middleware::catch_panic").iter().map(|event| event.level).collect();
+    assert_eq!(told, [Some(Level::ERROR)], "once");
     assert_eq!(breaker.state(), CircuitState::Open);
 }
 

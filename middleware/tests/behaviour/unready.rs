@@ -19,6 +19,8 @@ use crate::support::{get, text};
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Is {
     Ready,
+    /// At the second look.
+    Late,
     /// And never will be.
     Busy,
     Broken,
@@ -37,9 +39,14 @@ impl Service<Request<ReplayBody<Empty<Bytes>>>> for Stub {
     type Error = NotSent;
     type Future = Ready<Result<Response<Full<Bytes>>, NotSent>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
         match self.1 {
             Is::Ready | Is::Unreachable => Poll::Ready(Ok(())),
+            Is::Late => {
+                self.1 = Is::Ready;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Is::Busy => Poll::Pending,
             Is::Broken => Poll::Ready(Err(NotSent)),
         }
@@ -95,19 +102,59 @@ async fn a_clone_that_is_set_otherwise_keeps_the_rest_and_leaves_the_first_as_it
     assert_eq!(status(&one.start(0), http::Method::POST).await, 200);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_service_takes_a_moment_to_become_ready_is_waited_for() {
+    for per_try in [None, Some(Duration::from_secs(1))] {
+        let failover = Failover { per_try, ..Failover::default() };
+        let balancer = balancer([Stub("a", Is::Late), Stub("b", Is::Ready)]).failover(failover);
+        assert_eq!(status(&balancer, http::Method::POST).await, 200);
+        let attempts: Vec<_> = balancer.snapshot().instances.iter().map(|instance| instance.attempts_total).collect();
+        assert_eq!(attempts, [1, 0], "{per_try:?}");
+    }
+}
+
+/// An instance that reads the request and answers so.
+type Reading = BoxCloneSyncService<Request<ReplayBody<Full<Bytes>>>, Response<Full<Bytes>>, NotSent>;
+
+fn reads(name: &'static str, status: u16) -> Instance<Reading> {
+    let service = service_fn(move |request: Request<ReplayBody<Full<Bytes>>>| async move {
+        request.into_body().collect().await.map_err(|_| NotSent)?;
+        Ok::<_, NotSent>(text(status, name))
+    });
+    Instance::new(name, BoxCloneSyncService::new(service), CircuitBreaker::builder(name).build())
+}
+
+fn put() -> Request<Full<Bytes>> {
+    Request::put("/").body(Full::from("body")).expect("a valid request")
+}
+
+#[tokio::test]
+async fn only_what_is_out_of_order_is_repeated_and_a_failure_in_the_processing_is_the_answer() {
+    for (status, answer) in [(500, 500), (501, 501), (502, 200), (503, 200), (504, 200)] {
+        let balancer = RoundRobin::new([reads("a", status), reads("b", 200)]).start(0);
+        let response = balancer.clone().oneshot(put()).await.expect("infallible");
+        assert_eq!(response.status(), answer, "after {status}");
+        assert_eq!(balancer.snapshot().repeats_total, u64::from(answer == 200), "after {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_that_may_not_be_made_is_not_paid_for() {
+    let post = Request::post("/").body(Full::from("body")).expect("a valid request");
+    for (attempts, request) in [(1, put()), (3, post)] {
+        let failover = Failover { attempts, ..Failover::default() };
+        let balancer = RoundRobin::new([reads("a", 503), reads("b", 200)]).start(0).failover(failover);
+        assert_eq!(balancer.clone().oneshot(request).await.expect("infallible").status(), 503);
+        let snapshot = balancer.snapshot();
+        assert_eq!((snapshot.repeats_total, snapshot.budget_left), (0, Some(10)), "{attempts} attempts");
+    }
+}
+
 #[tokio::test]
 async fn a_repeat_that_cannot_be_made_is_neither_paid_for_nor_asked_of_anybody() {
-    let reads = |name, status| {
-        let service = service_fn(move |request: Request<ReplayBody<Full<Bytes>>>| async move {
-            request.into_body().collect().await.map_err(|_| NotSent)?;
-            Ok::<_, NotSent>(text(status, name))
-        });
-        Instance::new(name, BoxCloneSyncService::new(service), CircuitBreaker::builder(name).build())
-    };
     let failover = Failover { replay_limit: 3, ..Failover::default() };
     let balancer = RoundRobin::new([reads("a", 503), reads("b", 200)]).start(0).failover(failover);
-    let put = Request::put("/").body(Full::from("body")).expect("a valid request");
-    assert_eq!(balancer.clone().oneshot(put).await.expect("infallible").status(), 503, "the answer of the one asked");
+    assert_eq!(balancer.clone().oneshot(put()).await.expect("infallible").status(), 503, "the answer of the one asked");
     let snapshot = balancer.snapshot();
     assert_eq!((snapshot.repeats_total, snapshot.budget_left), (0, Some(10)));
     assert_eq!(snapshot.instances[1].attempts_total, 0);
