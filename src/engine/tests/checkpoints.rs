@@ -64,16 +64,15 @@ async fn what_was_consumed_takes_no_room_however_much_it_was() {
     bench.publish("quiet", &["stays"]).await;
     churn(&bench, "busy").await;
     bench.restart().await;
-    let before = disk_bytes(&bench);
     for _ in 0..4 {
         churn(&bench, "busy").await;
     }
     bench.restart().await;
     let after = disk_bytes(&bench);
-    // 600 frames would be 75 files.
-    assert!(after <= before + 4 * FILE_BYTES, "{before} bytes have become {after}");
-    assert!(after <= 14 * FILE_BYTES, "{after} bytes");
-    assert!(bench.engine().recovery().frames < 60, "{:?}", bench.engine().recovery());
+    // As many files as may be behind a checkpoint, however slowly it is written, those in use, and those that are kept for
+    // another use. All 1500 frames would be 214 files.
+    assert!(after <= 24 * FILE_BYTES, "{after} bytes");
+    assert!(bench.engine().recovery().frames < 130, "{:?}", bench.engine().recovery());
     assert_eq!(bench.pop("quiet", 9).await, ["stays"]);
     assert!(bench.pop("busy", 9).await.is_empty());
 }

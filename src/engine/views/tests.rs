@@ -6,12 +6,13 @@ use super::*;
 use crate::{
     engine::{
         AckMode, Nack, NackOutcome, Settlement,
+        checkpoint::{Kind, Place},
         journal::FrameBuf,
         reading::BlockCache,
         sealed::Sealed,
         verbs::{Fill, Publication, Step, Wanted},
     },
-    model::{AckId, Attempt, Draft, Name, Properties, QueueId},
+    model::{AckId, Attempt, Draft, Name, Properties, QueueId, Seq},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -86,7 +87,21 @@ fn a_message_whose_retry_is_due_is_ready_even_before_the_clock_was_looked_at() {
     assert_eq!(state(due), MessageState::Ready { attempts });
 }
 
-fn held_place(bare: &Bare, id: AckId) -> crate::engine::checkpoint::Place {
+#[test]
+fn at_a_place_that_no_message_has_yet_there_is_none() {
+    let (mut bare, now, name) = (Bare::default(), Timestamp::from_millis(1000), Name::parse("t").expect("valid"));
+    let queue = bare.step(now).queue_for(&name, None).expect("there is room");
+    let messages = vec![Sealed::new(Draft::default(), now, Duration::ZERO)];
+    bare.step(now).publish(Publication { topic: name, messages }).expect("stored");
+    let topic = bare.state.queue(queue).expect("there").topic;
+    let is_there = |seq| {
+        let place = Place { topic, kind: Kind::Visible, seq: Seq(seq) };
+        bare.view(now).story(place, None).queues[0].state.is_some()
+    };
+    assert_eq!((is_there(0), is_there(1)), (true, false));
+}
+
+fn held_place(bare: &Bare, id: AckId) -> Place {
     let topic = bare.state.queue(id.queue).expect("there").topic;
-    crate::engine::checkpoint::Place { topic, kind: crate::engine::checkpoint::Kind::Visible, seq: id.seq }
+    Place { topic, kind: Kind::Visible, seq: id.seq }
 }

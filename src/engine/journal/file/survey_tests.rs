@@ -94,6 +94,9 @@ fn what_is_appended_during_a_look_is_no_damage_whenever_it_comes() {
     assert!(looks > 200, "{looks}");
 }
 
+/// A flipped bit: in which file, and where.
+type Damage = (usize, usize);
+
 /// Where something is lost and where that shows, as (number of the file, page) each.
 type Loss = ((usize, u64), (usize, u64));
 
@@ -125,7 +128,7 @@ fn every_loss_is_told_where_it_begins_and_where_it_shows() {
     let flip = |file: usize, at: usize| operate(&files[file], |bytes| bytes[at] ^= 1);
     // The header of a frame stands on the first 64 bytes of its page.
     let (header, records) = (10, 70);
-    let cases: [(&[(usize, usize)], &[Loss]); 5] = [
+    let cases: [(&[Damage], &[Loss]); 5] = [
         (&[(0, PAGE * 4 + records)], &[((0, 4), (1, 1))]),
         (&[(0, PAGE + records)], &[((0, 1), (0, 4))]),
         // The next file's first frame is not whole either, but its header shows the loss all the same.
