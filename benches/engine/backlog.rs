@@ -39,7 +39,7 @@ impl Child {
     pub(crate) async fn run(self) -> Result<()> {
         let engine = Engine::open(Options::new(&self.dir))?;
         match self.task.as_str() {
-            "fill" => fill(&engine, self.messages).await?,
+            "fill" => fill(&engine, self.messages, PAYLOAD_BYTES).await?,
             "settle" => settle(&engine).await?,
             _ => {
                 say(&format!("ready {}", memory("VmRSS")?))?;
@@ -59,14 +59,15 @@ fn say(text: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-async fn fill(engine: &Engine, messages: usize) -> Result<()> {
+/// Publishes to `t`.
+pub(crate) async fn fill(engine: &Engine, messages: usize, payload_bytes: usize) -> Result<()> {
     const TASKS: usize = 64;
     const BATCH: usize = 16;
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let engine = engine.clone();
         tasks.spawn(async move {
-            let payload = Bytes::from(vec![b'x'; PAYLOAD_BYTES]);
+            let payload = Bytes::from(vec![b'x'; payload_bytes]);
             for _ in 0..messages / TASKS / BATCH {
                 engine.publish(name("t"), drafts(BATCH, &payload)).await?;
             }
@@ -90,7 +91,7 @@ async fn settle(engine: &Engine) -> Result<()> {
 }
 
 /// A line of what the system says of this process, in MiB.
-fn memory(field: &str) -> Result<f64> {
+pub(crate) fn memory(field: &str) -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let found = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.split_whitespace().next());
     Ok(found.ok_or("the system does not tell what memory a process takes")?.parse::<f64>()? / 1024.0)

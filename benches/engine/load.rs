@@ -45,6 +45,11 @@ impl Published {
     pub(crate) fn per_second(&self) -> f64 {
         self.messages as f64 / self.took.as_secs_f64()
     }
+
+    /// The longest one, in milliseconds.
+    pub(crate) fn worst(&self) -> f64 {
+        percentile(&self.latencies, 100)
+    }
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -231,7 +236,7 @@ pub(crate) async fn topics(asked: &Asked) -> Result<()> {
     line("p99 of a publish beside a checkpoint, full load", &figure, "<= 50 ms", p99 <= 50.0);
 
     let pace = median(rates) * 0.7;
-    let paced = paced(&engine, pace, Duration::from_secs(5), &disk).await?;
+    let paced = paced(&engine, "t", pace, Duration::from_secs(5), &disk).await?;
     let p99 = percentile(&paced.beside_checkpoints, 99);
     let (p50, count) = (percentile(&paced.beside_checkpoints, 50), paced.beside_checkpoints.len());
     let figure = format!("{p99:.1} ms (p50 {p50:.1}, n {count})");
@@ -241,8 +246,15 @@ pub(crate) async fn topics(asked: &Asked) -> Result<()> {
 }
 
 /// Publishes at a steady rate, whatever the answers do.
-async fn paced(engine: &Engine, per_second: f64, how_long: Duration, disk: &CountingDisk) -> Result<Published> {
+pub(crate) async fn paced(
+    engine: &Engine,
+    topic: &str,
+    per_second: f64,
+    how_long: Duration,
+    disk: &CountingDisk,
+) -> Result<Published> {
     const TICK: Duration = Duration::from_millis(2);
+    let topic = name(topic);
     let payload = Bytes::from(vec![b'x'; 1024]);
     let (begun, mut ticks, mut tasks, mut sent) = (Instant::now(), interval(TICK), JoinSet::new(), 0);
     let mut published = Published::default();
@@ -252,9 +264,10 @@ async fn paced(engine: &Engine, per_second: f64, how_long: Duration, disk: &Coun
         while sent < due {
             sent += 1;
             let (engine, payload, disk) = (engine.clone(), payload.clone(), disk.clone());
+            let topic = topic.clone();
             tasks.spawn(async move {
                 let asked = Instant::now();
-                engine.publish(name("t"), drafts(1, &payload)).await?;
+                engine.publish(topic, drafts(1, &payload)).await?;
                 Result::Ok((micros(asked), disk.is_checkpointing()))
             });
         }
@@ -282,7 +295,7 @@ pub(crate) async fn large(asked: &Asked) -> Result<()> {
     let payload = Bytes::from(vec![b'x'; LARGE_BYTES]);
     let mut added = Vec::new();
     for _ in 0..3 {
-        let without = paced(&engine, 2000.0, Duration::from_secs(3), &disk).await?;
+        let without = paced(&engine, "t", 2000.0, Duration::from_secs(3), &disk).await?;
         let (engine_too, payload) = (engine.clone(), payload.clone());
         let large = tokio::spawn(async move {
             for _ in 0..3 {
@@ -291,7 +304,7 @@ pub(crate) async fn large(asked: &Asked) -> Result<()> {
             }
             Result::Ok(())
         });
-        let with = paced(&engine, 2000.0, Duration::from_secs(3), &disk).await?;
+        let with = paced(&engine, "t", 2000.0, Duration::from_secs(3), &disk).await?;
         large.await??;
         added.push(percentile(&with.latencies, 99) - percentile(&without.latencies, 99));
     }

@@ -16,6 +16,8 @@
 //! - `backlog`: what a process takes in memory that fills a queue, is killed, and starts again; and how long that takes.
 //! - `disk`: what the data directory takes beside the bytes of the messages that wait in it.
 //! - `large`: small publishes while one of 16 MiB comes every second, beside without.
+//! - `manage`: small publishes while a backlog (`--messages`) is purged and deleted, beside without.
+//! - `deletions`: what topics (`--messages`) leave behind that come and go.
 //! - `drain`: receiving from a long backlog, beside receiving what was published just before.
 //!
 //! A line without a target is there to be known: it compares with what no broker can reach.
@@ -25,6 +27,7 @@ mod counting;
 mod disk;
 mod journal;
 mod load;
+mod manage;
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -116,6 +119,12 @@ fn main() -> Result<()> {
     }
     if wanted("large") {
         runtime.block_on(load::large(&asked))?;
+    }
+    if wanted("manage") {
+        runtime.block_on(manage::run(&asked))?;
+    }
+    if wanted("deletions") {
+        runtime.block_on(manage::deletions(&asked))?;
     }
     if wanted("drain") {
         runtime.block_on(load::drain(&asked))?;

@@ -23,6 +23,7 @@ use super::{
     background::Checkpoints,
     checkpoint::{BlockError, CheckpointStore},
     clock::Clock,
+    freeing::Freeing,
     inbox::{Inbox, Look},
     journal::{AppendError, FrameBuf, Journal, Position},
     reading::{Cached, Outcome, Reading},
@@ -101,6 +102,8 @@ impl Committer {
             let (disk, data_dir) = checkpoints.place();
             self.reading.start(disk, data_dir, inbox);
         }
+        let freeing = Freeing::start();
+        self.state.keep_leftovers();
         let mut requests = Vec::new();
         let mut last_append = Some(Instant::now());
         loop {
@@ -122,6 +125,7 @@ impl Committer {
                 Ok(false) => {}
                 Err(failure) => return self.fail(&failure, inbox, requests, failed),
             }
+            freeing.free(self.state.take_leftovers());
         }
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.finish(&mut self.state, self.journal.as_mut());

@@ -164,7 +164,8 @@ impl Sealed {
             published_at: now,
             expires_at: self.ttl.map(|ttl| now.after(ttl)),
         };
-        Kept { message: Arc::new(message), head: self.head, body_crc: self.body_crc }
+        let body_bytes = u32::try_from(self.head.len() + message.payload.len()).unwrap_or(u32::MAX);
+        Kept { message: Arc::new(message), head: self.head, body_crc: self.body_crc, body_bytes }
     }
 }
 
@@ -177,6 +178,8 @@ pub(super) struct Kept {
     pub(super) head: Bytes,
     /// CRC-32C over head and payload, of when the message entered.
     pub(super) body_crc: u32,
+    /// The length of head and payload. Here, so that whoever adds up many need not look at the messages.
+    body_bytes: u32,
 }
 
 impl Kept {
@@ -184,12 +187,12 @@ impl Kept {
     pub(super) fn memory_bytes(&self) -> u64 {
         /// The message's own fields, reference counts, a place in a list, and what the allocator adds to each of these.
         const OVERHEAD_BYTES: u64 = 400;
-        OVERHEAD_BYTES + (self.head.len() + self.message.payload.len()) as u64
+        OVERHEAD_BYTES + u64::from(self.body_bytes)
     }
 
     /// What its record takes.
     pub(super) fn record_bytes(&self) -> u64 {
-        (super::journal::RECORD_HEADER_BYTES + self.head.len() + self.message.payload.len()) as u64
+        super::journal::RECORD_HEADER_BYTES as u64 + u64::from(self.body_bytes)
     }
 
     /// What stands in its record.

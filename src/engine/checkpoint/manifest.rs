@@ -3,14 +3,26 @@
 //! ```text
 //! 0        8         12     16           32         40          44
 //! | magic  | version | crc  | store uuid | position | next seg. | body …
+//!
+//! body       time u64 | next topic u32 | topics | next queue u32 | queues | ids files | imported | segments | importing
+//! topic      id u32 | name | inbox u8 | policy | kept from u64 | next u64 | next delayed u64 | delayed
+//! delayed    seq u64 | due u64
+//! queue      id u32 | topic u32 | service (empty: none) | cursor u64 | its content, see `queue_content`
+//! ids file   id u32 | bytes u64 | end u64
+//! imported   file
+//! segment    id u32 | bytes u64
+//! importing  file | lines u64
 //! ```
 //!
-//! All numbers are little-endian. *crc* is the CRC-32C of everything after it; *next seg.* the id that no segment has had
-//! yet. The body is, one after the other, each with its count (u32) before it: topics, queues, files of dedup ids,
-//! imported files, segments, files being imported.
+//! All numbers are little-endian, times in milliseconds since 1970. Each list has its count (u32) before it, a text and a
+//! policy their length (u32); the fields of a policy are those of the journal. *crc* is the CRC-32C of everything after it;
+//! *next topic*, *next queue* and *next seg.* are the ids that none has had yet.
 //!
-//! A manifest of version 2 has no policies, and of a queue's messages only how often each that is back was delivered, and
-//! which are held. One of version 1 also has the dedup ids themselves in place of their files, and ends with the segments.
+//! Version 3 has no ids of topics and queues: each list has all that there ever were, in their order, with a u8 before it
+//! that says whether it is still there (1) or was deleted (0); and no *next topic* and *next queue*, which are the lengths
+//! of these lists. Version 2 also has no policies and no *kept from*, and of a queue's messages only how often each that is
+//! back was delivered, and which are held. Version 1 also has the dedup ids themselves in place of their files, and ends
+//! with the segments.
 
 use uuid::Uuid;
 
@@ -23,7 +35,7 @@ use crate::{
         Position, decode_topic_policy, encode_topic_policy,
         wire::{Reader, put_text},
     },
-    model::{Name, Seq, Timestamp, TopicId},
+    model::{Name, QueueId, Seq, Timestamp, TopicId},
 };
 
 const MAGIC: [u8; 8] = *b"CPMANIF\n";
@@ -38,12 +50,16 @@ enum Version {
     WithIds = 1,
     /// Without policies, keys and dead letters.
     Plain = 2,
-    Current = 3,
+    /// With a hole for each topic and queue that was deleted.
+    WithHoles = 3,
+    Current = 4,
 }
 
 impl Version {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::WithIds, Self::Plain, Self::Current].into_iter().find(|version| *version as u32 == number)
+        [Self::WithIds, Self::Plain, Self::WithHoles, Self::Current]
+            .into_iter()
+            .find(|version| *version as u32 == number)
     }
 }
 
@@ -100,7 +116,7 @@ impl Bound {
 pub(super) fn with_checksum(bytes: &[u8]) -> Vec<u8> {
     let (version, rest) = bytes.split_first().unwrap_or((&0, &[]));
     let mut out = MAGIC.to_vec();
-    put_u32(&mut out, 3 - u32::from(version % 3));
+    put_u32(&mut out, 4 - u32::from(version % 4));
     put_u32(&mut out, crc32c::crc32c(rest));
     out.extend_from_slice(rest);
     out
@@ -108,8 +124,16 @@ pub(super) fn with_checksum(bytes: &[u8]) -> Vec<u8> {
 
 fn encode_body(out: &mut Vec<u8>, manifest: &Manifest) {
     put_u64(out, manifest.time.as_millis());
-    put_list(out, &manifest.topics, |out, entry| put_entry(out, entry.as_ref(), put_topic));
-    put_list(out, &manifest.queues, |out, entry| put_entry(out, entry.as_ref(), put_queue));
+    put_u32(out, manifest.next_topic.0);
+    put_list(out, &manifest.topics, |out, (id, topic)| {
+        put_u32(out, id.0);
+        put_topic(out, topic);
+    });
+    put_u32(out, manifest.next_queue.0);
+    put_list(out, &manifest.queues, |out, (id, queue)| {
+        put_u32(out, id.0);
+        put_queue(out, queue);
+    });
     put_list(out, &manifest.dedup, |out, file| {
         put_u32(out, file.id.0);
         put_u64(out, file.bytes);
@@ -128,8 +152,10 @@ fn encode_body(out: &mut Vec<u8>, manifest: &Manifest) {
 
 fn decode_body(reader: &mut Reader<'_>, version: Version) -> Result<(Manifest, Vec<DedupEntry>), &'static str> {
     let (mut manifest, mut ids) = (Manifest { time: take_time(reader)?, ..Manifest::default() }, Vec::new());
-    manifest.topics = take_list(reader, |reader| take_entry(reader, |reader| take_topic(reader, version)))?;
-    manifest.queues = take_list(reader, |reader| take_entry(reader, |reader| take_queue(reader, version)))?;
+    let (next, topics) = take_numbered(reader, version, take_topic)?;
+    (manifest.next_topic, manifest.topics) = (TopicId(next), with_ids(topics, TopicId));
+    let (next, queues) = take_numbered(reader, version, take_queue)?;
+    (manifest.next_queue, manifest.queues) = (QueueId(next), with_ids(queues, QueueId));
     if version == Version::WithIds {
         ids = take_list(reader, ids::take)?;
     } else {
@@ -164,7 +190,7 @@ fn take_topic(reader: &mut Reader<'_>, version: Version) -> Result<TopicEntry, &
     let (name, is_inbox) = (reader.name()?, reader.u8()? != 0);
     let (policy, kept_from) = match version {
         Version::WithIds | Version::Plain => Default::default(),
-        Version::Current => (decode_topic_policy(&mut take_sized(reader)?)?, take_seq(reader)?),
+        Version::WithHoles | Version::Current => (decode_topic_policy(&mut take_sized(reader)?)?, take_seq(reader)?),
     };
     Ok(TopicEntry {
         name,
@@ -188,7 +214,7 @@ fn take_queue(reader: &mut Reader<'_>, version: Version) -> Result<QueueEntry, &
     let (topic, service, cursor) = (TopicId(reader.u32()?), reader.optional_name()?, take_seq(reader)?);
     let content = match version {
         Version::WithIds | Version::Plain => take_plain_content(reader)?,
-        Version::Current => take_content(reader)?,
+        Version::WithHoles | Version::Current => take_content(reader)?,
     };
     Ok(QueueEntry { topic, service, cursor, content })
 }
@@ -243,22 +269,32 @@ pub(super) fn take_list<'a, T, C: FromIterator<T>>(
     (0..count).map(|_| take(reader)).collect()
 }
 
-fn put_entry<T>(out: &mut Vec<u8>, entry: Option<&T>, put: impl FnOnce(&mut Vec<u8>, &T)) {
-    out.push(u8::from(entry.is_some()));
-    if let Some(entry) = entry {
-        put(out, entry);
+/// Things with their numbers, and the one that none has had yet.
+type Numbered<T> = (u32, Vec<(u32, T)>);
+
+fn take_numbered<'a, T>(
+    reader: &mut Reader<'a>,
+    version: Version,
+    take: impl Fn(&mut Reader<'a>, Version) -> Result<T, &'static str>,
+) -> Result<Numbered<T>, &'static str> {
+    if version == Version::Current {
+        let next = reader.u32()?;
+        return Ok((next, take_list(reader, |reader| Ok((reader.u32()?, take(reader, version)?)))?));
     }
+    let (mut next, mut things) = (0, Vec::new());
+    for _ in 0..reader.u32()? {
+        match reader.u8()? {
+            0 => {}
+            1 => things.push((next, take(reader, version)?)),
+            _ => return Err("it has an entry that is neither there nor not"),
+        }
+        next += 1;
+    }
+    Ok((next, things))
 }
 
-fn take_entry<'a, T>(
-    reader: &mut Reader<'a>,
-    take: impl FnOnce(&mut Reader<'a>) -> Result<T, &'static str>,
-) -> Result<Option<T>, &'static str> {
-    match reader.u8()? {
-        0 => Ok(None),
-        1 => take(reader).map(Some),
-        _ => Err("it has an entry that is neither there nor not"),
-    }
+fn with_ids<I, T>(numbered: Vec<(u32, T)>, id: impl Fn(u32) -> I) -> Vec<(I, T)> {
+    numbered.into_iter().map(|(number, thing)| (id(number), thing)).collect()
 }
 
 #[cfg(test)]
@@ -290,8 +326,10 @@ mod tests {
         let dedup = IdsEntry { id: SegmentId(2), bytes: 70, end: Timestamp::from_millis(8) };
         let manifest = Manifest {
             time: Timestamp::from_millis(1234),
-            topics: vec![None, Some(topic)],
-            queues: vec![Some(queue), None],
+            next_topic: TopicId(3),
+            topics: vec![(TopicId(1), topic)],
+            next_queue: QueueId(9),
+            queues: vec![(QueueId(0), queue)],
             dedup: vec![dedup],
             imported: vec!["x.jsonl".into()],
             importing: BTreeMap::from([("y.jsonl".into(), 7)]),
@@ -304,6 +342,15 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_as_it_went() {
         assert_eq!(Bound::decode(&example().encode()), Ok(example()));
+    }
+
+    #[test]
+    fn a_million_that_are_gone_take_no_room() {
+        let mut bound = example();
+        let before = bound.encode().len();
+        (bound.manifest.next_topic, bound.manifest.next_queue) = (TopicId(1_000_000), QueueId(2_000_000));
+        assert_eq!(bound.encode().len(), before);
+        assert_eq!(Bound::decode(&bound.encode()), Ok(bound));
     }
 
     #[test]

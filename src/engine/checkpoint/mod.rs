@@ -37,7 +37,7 @@ pub use store::LoadError;
 pub(super) use store::{CheckpointStore, Salvaged, forget_segments, is_there, salvage};
 
 use super::state::QueueContent;
-use crate::model::{MessageId, Name, Seq, Timestamp, TopicId, TopicPolicy};
+use crate::model::{MessageId, Name, QueueId, Seq, Timestamp, TopicId, TopicPolicy};
 
 /// A segment within a store. Never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,10 +122,14 @@ impl Origin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) time: Timestamp,
-    /// By id; a hole for each that was deleted.
-    pub(super) topics: Vec<Option<TopicEntry>>,
-    /// By id; a hole for each that was deleted.
-    pub(super) queues: Vec<Option<QueueEntry>>,
+    /// The id that no topic has had yet.
+    pub(super) next_topic: TopicId,
+    /// By id, ascending.
+    pub(super) topics: Vec<(TopicId, TopicEntry)>,
+    /// The id that no queue has had yet.
+    pub(super) next_queue: QueueId,
+    /// By id, ascending.
+    pub(super) queues: Vec<(QueueId, QueueEntry)>,
     pub(super) dedup: Vec<IdsEntry>,
     pub(super) imported: Vec<String>,
     /// Files that are being taken over, each with how many of its lines have been read.

@@ -74,10 +74,8 @@ impl Contents {
             contents.leased += leased;
             contents.list(QueueContents { name: queue.name.clone(), ready, leased, delayed });
         }
-        for id in 0..state.next_topic().0 {
-            let topic = state.topic(TopicId(id)).filter(|topic| topic.queues.is_empty());
-            let waiting = delayed.get(&TopicId(id)).copied().unwrap_or(0);
-            contents.without_queue += topic.map_or(0, |topic| state.visible_count(topic) + waiting);
+        for (id, topic) in state.topics_from(TopicId(0)).filter(|(_, topic)| topic.queues.is_empty()) {
+            contents.without_queue += state.visible_count(topic) + delayed.get(&id).copied().unwrap_or(0);
         }
         contents
     }

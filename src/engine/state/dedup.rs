@@ -13,7 +13,9 @@ use crate::{
 /// The ids that still count, each until its window is over.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct DedupWindow {
-    uses: HashMap<(TopicId, String), Use>,
+    /// By topic, so that one that goes takes no longer than it has ids.
+    uses: HashMap<TopicId, HashMap<String, Use>>,
+    /// The same, by when they are forgotten.
     ends: BTreeSet<(Timestamp, TopicId, String)>,
     /// Those that came since the last checkpoint began; for the next one. Not part of what replaying restores.
     unsaved: Vec<(TopicId, String)>,
@@ -66,7 +68,7 @@ impl DedupWindow {
     /// Looks the message's dedup id up, as of `now`.
     pub(in crate::engine) fn look_up(&self, topic: TopicId, message: &Sealed, now: Timestamp) -> Seen {
         let Some(dedup) = &message.dedup else { return Seen::Never };
-        match self.uses.get(&(topic, dedup.id.clone())).filter(|used| used.end > now) {
+        match self.get(topic, &dedup.id).filter(|used| used.end > now) {
             None => Seen::Never,
             Some(used) if used.content == Content::of(message) => Seen::Same(used.message),
             Some(_) => Seen::Other,
@@ -78,38 +80,54 @@ impl DedupWindow {
         let Some(dedup) = &message.dedup else { return };
         let end = now.after(window.unwrap_or(dedup.window));
         let used = Use { message: message.id, content: Content::of(message), end };
-        self.uses.insert((topic, dedup.id.clone()), used);
-        self.ends.insert((end, topic, dedup.id.clone()));
+        self.insert(topic, dedup.id.clone(), used);
         self.unsaved.push((topic, dedup.id.clone()));
+    }
+
+    fn get(&self, topic: TopicId, id: &str) -> Option<&Use> {
+        self.uses.get(&topic)?.get(id)
+    }
+
+    fn insert(&mut self, topic: TopicId, id: String, used: Use) {
+        self.ends.insert((used.end, topic, id.clone()));
+        if let Some(before) = self.uses.entry(topic).or_default().insert(id.clone(), used)
+            && before.end != used.end
+        {
+            self.ends.remove(&(before.end, topic, id));
+        }
     }
 
     /// Forgets the ids whose window is over.
     pub(super) fn expire(&mut self, now: Timestamp) {
         while self.ends.first().is_some_and(|(end, ..)| *end <= now) {
-            if let Some((_, topic, id)) = self.ends.pop_first() {
-                self.uses.remove(&(topic, id));
+            let Some((_, topic, id)) = self.ends.pop_first() else { break };
+            let Some(of_topic) = self.uses.get_mut(&topic) else { continue };
+            of_topic.remove(&id);
+            if of_topic.is_empty() {
+                self.uses.remove(&topic);
             }
         }
     }
 
     /// Forgets the ids of a topic that is gone.
     pub(super) fn forget_topic(&mut self, topic: TopicId) {
-        self.uses.retain(|(of, _), _| *of != topic);
-        self.ends.retain(|(_, of, _)| *of != topic);
+        for (id, used) in self.uses.remove(&topic).unwrap_or_default() {
+            self.ends.remove(&(used.end, topic, id));
+        }
     }
 
     /// Whether there is room for `more` ids among `max`, as of `now`.
     pub(in crate::engine) fn has_room(&self, more: usize, max: usize, now: Timestamp) -> bool {
-        self.uses.len() + more <= max || {
+        self.ends.len() + more <= max || {
             let over = self.ends.iter().take_while(|(end, ..)| *end <= now).count();
-            self.uses.len() - over + more <= max
+            self.ends.len() - over + more <= max
         }
     }
 
     /// The ids that came since the last checkpoint began and still count.
     pub(super) fn begin_saving(&mut self) -> Vec<DedupEntry> {
         self.saving.append(&mut self.unsaved);
-        let uses = self.saving.iter().filter_map(|key| Some((key, self.uses.get(key)?)));
+        let uses = self.saving.iter().filter_map(|key| Some((key, self.get(key.0, &key.1)?)));
         let entry = |((topic, id), used): (&(TopicId, String), &Use)| {
             let (bytes, crc) = (used.content.bytes as u64, used.content.crc);
             DedupEntry { topic: *topic, id: id.clone(), message: used.message, bytes, crc, end: used.end }
@@ -135,12 +153,11 @@ impl DedupWindow {
         if origin == Origin::Manifest {
             self.unsaved.push(key.clone());
         }
-        self.ends.insert((used.end, used.topic, used.id.clone()));
-        self.uses.insert(key, Use { message: used.message, content, end: used.end });
+        self.insert(key.0, key.1, Use { message: used.message, content, end: used.end });
     }
 
     /// What decides about its future, for comparing two states.
-    pub(super) fn fingerprint(&self) -> impl Iterator<Item = &(Timestamp, TopicId, String)> {
+    pub(in crate::engine) fn fingerprint(&self) -> impl Iterator<Item = &(Timestamp, TopicId, String)> {
         self.ends.iter()
     }
 }

@@ -11,6 +11,8 @@
 mod apply;
 mod dedup;
 mod lanes;
+mod leftovers;
+mod numbered;
 mod queue;
 mod saved;
 mod segments;
@@ -28,11 +30,13 @@ pub(in crate::engine) use self::{
     apply::Inconsistent,
     dedup::{DedupWindow, Seen},
     lanes::{Turn, Waiting},
+    leftovers::Leftovers,
     queue::{Dead, Held, Queue, QueueContent},
     saved::{Piece, Plan, Source},
     segments::Segments,
     topic::{Content, Topic, Wanted},
 };
+use self::{leftovers::Bin, numbered::Numbered};
 use crate::{
     engine::{
         Counters,
@@ -47,11 +51,8 @@ use crate::{
 pub(in crate::engine) struct State {
     /// The time of the latest record; it never runs backwards.
     pub(in crate::engine) time: Timestamp,
-    /// By id; a deleted one leaves a hole, because ids are never used again.
-    topics: Vec<Option<Topic>>,
-    topic_count: usize,
-    queues: Vec<Option<Queue>>,
-    queue_count: usize,
+    topics: Numbered<Topic>,
+    queues: Numbered<Queue>,
     names: HashMap<Name, Meaning>,
     /// What becomes visible later, by when.
     pub(in crate::engine) delayed: BTreeSet<(Timestamp, TopicId, Seq)>,
@@ -80,6 +81,8 @@ pub(in crate::engine) struct State {
     ids_files: Vec<IdsEntry>,
     /// Queues that got something to deliver since the list was last taken. Not part of the durable state.
     stirred: Vec<QueueId>,
+    /// Messages that are not needed any more. Not part of the durable state.
+    bin: Bin,
 }
 
 /// What a name stands for. There is one name space.
@@ -105,11 +108,11 @@ impl State {
     }
 
     pub(in crate::engine) fn topic(&self, id: TopicId) -> Option<&Topic> {
-        self.topics.get(id.0 as usize)?.as_ref()
+        self.topics.get(id.0)
     }
 
     pub(in crate::engine) fn queue(&self, id: QueueId) -> Option<&Queue> {
-        self.queues.get(id.0 as usize)?.as_ref()
+        self.queues.get(id.0)
     }
 
     /// A queue with its topic.
@@ -120,21 +123,26 @@ impl State {
 
     /// How many topics there are.
     pub(in crate::engine) fn topic_count(&self) -> usize {
-        self.topic_count
+        self.topics.len()
     }
 
     pub(in crate::engine) fn queue_count(&self) -> usize {
-        self.queue_count
+        self.queues.len()
     }
 
     /// The id that the next topic gets.
     pub(in crate::engine) fn next_topic(&self) -> TopicId {
-        TopicId(u32::try_from(self.topics.len()).expect("topics are bounded far below 2^32"))
+        TopicId(self.topics.next())
     }
 
     /// The id that the next queue gets.
     pub(in crate::engine) fn next_queue(&self) -> QueueId {
-        QueueId(u32::try_from(self.queues.len()).expect("queues are bounded far below 2^32"))
+        QueueId(self.queues.next())
+    }
+
+    /// How many more topics and queues can ever be made.
+    pub(in crate::engine) fn ids_left(&self) -> (usize, usize) {
+        (self.topics.left(), self.queues.left())
     }
 
     /// The journal has come to its end: nothing will end an import of version 1 any more.
@@ -146,28 +154,48 @@ impl State {
     pub(in crate::engine) fn take_stirred(&mut self) -> Vec<QueueId> {
         let stirred = std::mem::take(&mut self.stirred);
         for id in &stirred {
-            if let Some(Some(queue)) = self.queues.get_mut(id.0 as usize) {
+            if let Some(queue) = self.queues.get_mut(id.0) {
                 queue.is_stirred = false;
             }
         }
         stirred
     }
 
+    /// From here on messages that are not needed any more are kept until they are taken, instead of being freed at once.
+    pub(in crate::engine) fn keep_leftovers(&mut self) {
+        self.bin.keep();
+    }
+
+    /// The messages that are not needed any more.
+    pub(in crate::engine) fn take_leftovers(&mut self) -> Leftovers {
+        self.bin.take()
+    }
+
     /// Counts from here on what happens.
     pub(in crate::engine) fn forget_counts(&mut self) {
-        self.queues.iter_mut().flatten().for_each(|queue| queue.counters = Counters::default());
+        self.queues.values_mut().for_each(|queue| queue.counters = Counters::default());
     }
 
     /// A queue's messages that have waited long enough for their next delivery can be handed out from now on.
     pub(in crate::engine) fn wake(&mut self, id: QueueId, now: Timestamp) {
-        if let Some(Some(queue)) = self.queues.get_mut(id.0 as usize) {
+        if let Some(queue) = self.queues.get_mut(id.0) {
             queue.wake(now);
         }
     }
 
     /// All queues, with their topics.
     pub(in crate::engine) fn queues(&self) -> impl Iterator<Item = (&Queue, &Topic)> {
-        self.queues.iter().flatten().filter_map(|queue| Some((queue, self.topic(queue.topic)?)))
+        self.queues.iter().filter_map(|(_, queue)| Some((queue, self.topic(queue.topic)?)))
+    }
+
+    /// The topics from an id on, in the order in which they came.
+    pub(in crate::engine) fn topics_from(&self, id: TopicId) -> impl Iterator<Item = (TopicId, &Topic)> {
+        self.topics.from(id.0).map(|(id, topic)| (TopicId(id), topic))
+    }
+
+    /// The queues from an id on, in the order in which they came, with their topics.
+    pub(in crate::engine) fn queues_from(&self, id: QueueId) -> impl Iterator<Item = (QueueId, &Queue, &Topic)> {
+        self.queues.from(id.0).filter_map(|(id, queue)| Some((QueueId(id), queue, self.topic(queue.topic)?)))
     }
 
     /// Which messages of a topic are wanted.
@@ -189,7 +217,7 @@ impl State {
 
     /// How many messages are wanted, delayed ones included.
     pub(in crate::engine) fn message_count(&self) -> usize {
-        let visible = self.topics.iter().flatten().map(|topic| self.visible_count(topic));
+        let visible = self.topics.iter().map(|(_, topic)| self.visible_count(topic));
         visible.sum::<usize>() + self.delayed.len()
     }
 
@@ -200,8 +228,7 @@ impl State {
 
     /// The places of all messages that are wanted.
     pub(in crate::engine) fn places(&self) -> impl Iterator<Item = Place> + '_ {
-        let topics = (0..).map(TopicId).zip(&self.topics).filter_map(|(id, topic)| Some((id, topic.as_ref()?)));
-        topics.flat_map(|(topic, entry)| {
+        self.topics_from(TopicId(0)).flat_map(|(topic, entry)| {
             let visible: Vec<_> = self.wanted(entry).visible().collect();
             let visible = visible.into_iter().map(move |seq| Place { topic, kind: Kind::Visible, seq });
             visible.chain(entry.delayed.keys().map(move |seq| Place { topic, kind: Kind::Delayed, seq: *seq }))
@@ -235,14 +262,13 @@ impl State {
     pub(in crate::engine) fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.time.hash(&mut hasher);
-        for (id, topic) in self.topics.iter().enumerate() {
-            let Some(topic) = topic else { continue };
+        for (id, topic) in self.topics.iter() {
             (id, &topic.name, &topic.queues, topic.own, topic.is_inbox).hash(&mut hasher);
             (topic.policy, topic.kept_from).hash(&mut hasher);
             (topic.log.next, topic.next_delayed, &topic.delayed).hash(&mut hasher);
         }
-        for (id, queue) in self.queues.iter().enumerate() {
-            let Some(queue) = queue else { continue };
+        (self.topics.next(), self.queues.next()).hash(&mut hasher);
+        for (id, queue) in self.queues.iter() {
             (id, &queue.name, queue.topic, &queue.service, queue.fingerprint()).hash(&mut hasher);
         }
         self.delayed.hash(&mut hasher);

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Content, Inconsistent, Meaning, Queue, State, Topic, Wanted, dedup::Origin};
+use super::{Content, Inconsistent, Meaning, Numbered, Queue, State, Topic, Wanted, dedup::Origin};
 use crate::{
     engine::{
         checkpoint::{
@@ -70,8 +70,10 @@ impl State {
         };
         Manifest {
             time: self.time,
-            topics: self.topics.iter().map(|entry| entry.as_ref().map(topic)).collect(),
-            queues: self.queues.iter().map(|entry| entry.as_ref().map(queue)).collect(),
+            next_topic: self.next_topic(),
+            topics: self.topics.iter().map(|(id, entry)| (TopicId(id), topic(entry))).collect(),
+            next_queue: self.next_queue(),
+            queues: self.queues.iter().map(|(id, entry)| (QueueId(id), queue(entry))).collect(),
             dedup: Vec::new(),
             imported: self.imported.iter().cloned().collect(),
             importing: self.importing.clone(),
@@ -147,19 +149,22 @@ impl State {
         self.dedup.saving_done();
         self.ids_files = ids.to_vec();
         for (id, end, end_delayed) in std::mem::take(&mut self.saving) {
-            let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) else { continue };
-            for content in topic.log.remove_before(end) {
+            let Some(topic) = self.topics.get_mut(id.0) else { continue };
+            let written = topic.log.remove_before(end);
+            for content in &written {
                 match content {
                     Content::Here(kept) => self.recent_bytes -= kept.memory_bytes(),
                     Content::AmongDelayed(seq) => {
-                        topic.matured.remove(&seq);
-                        self.segments.left(Place { topic: id, kind: Kind::Delayed, seq });
+                        topic.matured.remove(seq);
+                        self.segments.left(Place { topic: id, kind: Kind::Delayed, seq: *seq });
                     }
                 }
             }
+            self.bin.put_contents(written);
             let later = topic.recent_delayed.split_off(&end_delayed);
             let saved = std::mem::replace(&mut topic.recent_delayed, later);
             self.recent_bytes -= saved.values().map(Kept::memory_bytes).sum::<u64>();
+            self.bin.put_delayed(saved);
         }
         self.segments.forget(removed);
         for (segment, blocks) in added {
@@ -194,28 +199,27 @@ impl State {
         state.importing = manifest.importing;
         let origin = if manifest.dedup.is_empty() { Origin::Manifest } else { Origin::File };
         state.ids_files = manifest.dedup;
-        for used in ids.iter().filter(|used| used.end > manifest.time) {
+        (state.topics, state.queues) =
+            (Numbered::begun_at(manifest.next_topic.0), Numbered::begun_at(manifest.next_queue.0));
+        for (id, entry) in manifest.topics {
+            state.restore_topic(id, entry)?;
+        }
+        for (id, entry) in manifest.queues {
+            state.restore_queue(id, entry)?;
+        }
+        // A file has the ids of topics, too, that were deleted after it was written.
+        for used in ids.iter().filter(|used| used.end > manifest.time && state.topics.get(used.topic.0).is_some()) {
             state.dedup.restore(used, origin);
-        }
-        for (index, entry) in manifest.topics.into_iter().enumerate() {
-            state.restore_topic(index, entry)?;
-        }
-        for (index, entry) in manifest.queues.into_iter().enumerate() {
-            state.restore_queue(index, entry)?;
         }
         for (segment, blocks) in segments {
             state.add_segment(segment, &blocks);
         }
-        (0..state.next_queue().0).for_each(|queue| state.measure(QueueId(queue)));
+        let queues: Vec<u32> = state.queues.iter().map(|(id, _)| id).collect();
+        queues.into_iter().for_each(|queue| state.measure(QueueId(queue)));
         Ok(state)
     }
 
-    fn restore_topic(&mut self, index: usize, entry: Option<TopicEntry>) -> Result<(), Inconsistent> {
-        let Some(entry) = entry else {
-            self.topics.push(None);
-            return Ok(());
-        };
-        let id = TopicId(u32::try_from(index).map_err(|_| Inconsistent("too many topics"))?);
+    fn restore_topic(&mut self, id: TopicId, entry: TopicEntry) -> Result<(), Inconsistent> {
         self.claim_name(entry.name.clone(), Meaning::Topic(id))?;
         let mut topic = Topic::new(entry.name, entry.next);
         topic.is_inbox = entry.is_inbox;
@@ -223,19 +227,11 @@ impl State {
         topic.next_delayed = entry.next_delayed;
         self.delayed.extend(entry.delayed.iter().map(|(seq, due)| (*due, id, *seq)));
         topic.delayed = entry.delayed;
-        self.topics.push(Some(topic));
-        self.topic_count += 1;
-        Ok(())
+        if self.topics.put_back(id.0, topic) { Ok(()) } else { Err(Inconsistent("a topic id out of order")) }
     }
 
-    fn restore_queue(&mut self, index: usize, entry: Option<QueueEntry>) -> Result<(), Inconsistent> {
-        let Some(entry) = entry else {
-            self.queues.push(None);
-            return Ok(());
-        };
-        let id = QueueId(u32::try_from(index).map_err(|_| Inconsistent("too many queues"))?);
-        let topic = self.topics.get_mut(entry.topic.0 as usize).and_then(Option::as_mut);
-        let topic = topic.ok_or(Inconsistent("a queue without its topic"))?;
+    fn restore_queue(&mut self, id: QueueId, entry: QueueEntry) -> Result<(), Inconsistent> {
+        let topic = self.topics.get_mut(entry.topic.0).ok_or(Inconsistent("a queue without its topic"))?;
         let name = match &entry.service {
             None => topic.name.clone(),
             Some(service) => topic.name.subscription(service).map_err(|_| Inconsistent("a queue name too long"))?,
@@ -253,9 +249,7 @@ impl State {
         let queue = Queue::new(name, entry.topic, entry.service, entry.cursor).restored(content);
         self.dead_count += queue.dead().len();
         self.passed_over_count += queue.lanes().passed_over_count();
-        self.queues.push(Some(queue));
-        self.queue_count += 1;
-        Ok(())
+        if self.queues.put_back(id.0, queue) { Ok(()) } else { Err(Inconsistent("a queue id out of order")) }
     }
 
     fn claim_name(&mut self, name: Name, meaning: Meaning) -> Result<(), Inconsistent> {

@@ -17,6 +17,9 @@ pub(in crate::engine) struct Segments {
     blocks: BTreeMap<Place, Entry>,
     /// What the segments that are mostly unwanted take, less what of it is wanted.
     reclaimable_bytes: u64,
+    /// How many blocks were left out because they overlapped with another one.
+    #[cfg(test)]
+    left_out: usize,
 }
 
 #[derive(Debug)]
@@ -70,6 +73,8 @@ impl Segments {
         for (block, wanted) in blocks {
             let Block { first, last, count, segment, offset, bytes, expires_by, origin } = block;
             if self.find(first).is_some() || self.find(first.at(last)).is_some() {
+                #[cfg(test)]
+                (self.left_out += 1);
                 continue;
             }
             let wanted = wanted.min(count);
@@ -181,6 +186,30 @@ impl Segments {
     /// All blocks.
     pub(in crate::engine) fn blocks(&self) -> impl Iterator<Item = Block> + '_ {
         self.blocks.iter().map(|(first, entry)| entry.block(*first))
+    }
+
+    /// Counts everything anew; what is not as it is counted along, if anything is. `wanted` tells how many messages of a
+    /// block are wanted.
+    #[cfg(test)]
+    pub(in crate::engine) fn check(&self, wanted: impl Fn(&Block) -> u64) -> Result<(), String> {
+        if self.left_out > 0 {
+            return Err(format!("{} blocks stand in two segments", self.left_out));
+        }
+        let mut by_id: BTreeMap<SegmentId, u64> = self.by_id.keys().map(|id| (*id, 0)).collect();
+        for (first, entry) in &self.blocks {
+            let block = entry.block(*first);
+            let count = wanted(&block).min(u64::from(block.count));
+            if count != u64::from(entry.wanted) {
+                return Err(format!("{count} messages are wanted, not {}, of {block:?}", entry.wanted));
+            }
+            *by_id.get_mut(&entry.segment).ok_or("a block without a segment")? += entry.wanted_bytes();
+        }
+        let counted = |(id, bytes): (&SegmentId, &u64)| self.by_id[id].wanted_bytes == *bytes;
+        let reclaimable: u64 = self.by_id.values().map(Segment::reclaimable_bytes).sum();
+        if !by_id.iter().all(counted) || reclaimable != self.reclaimable_bytes {
+            return Err("the segments' bytes do not add up".to_owned());
+        }
+        Ok(())
     }
 
     /// Whether there is a segment of that id.

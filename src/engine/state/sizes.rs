@@ -60,7 +60,7 @@ impl State {
     }
 
     pub(super) fn change_bytes(&mut self, id: QueueId, change: impl FnOnce(&mut Queue)) {
-        if let Some(Some(queue)) = self.queues.get_mut(id.0 as usize) {
+        if let Some(queue) = self.queues.get_mut(id.0) {
             change(queue);
         }
     }

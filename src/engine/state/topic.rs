@@ -112,6 +112,11 @@ impl Log {
         removed
     }
 
+    /// About how many messages are here.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Takes out the messages before `end`.
     pub(super) fn remove_before(&mut self, end: Seq) -> Vec<Content> {
         let count = usize::try_from(end.0.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.slots.len());
@@ -167,7 +172,7 @@ impl Wanted {
     }
 
     /// How many there are from `first` to `last`.
-    pub(super) fn count(&self, kind: Kind, first: Seq, last: Seq) -> u64 {
+    pub(in crate::engine) fn count(&self, kind: Kind, first: Seq, last: Seq) -> u64 {
         let end = last.next().min(self.next);
         match kind {
             Kind::Delayed => self.delayed.range(first..=last).count() as u64,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AckMode, Bench, LEASE, ack_id, draft, name, texts};
+use super::{AckMode, Bench, LEASE, ack_id, contents, draft, name, texts};
 use crate::{
     engine::{
         Engine, EngineError, Limits, LoadError, Manage, OpenError, PurgeScope,
@@ -440,6 +440,17 @@ impl Bare {
         self.journal.append(frame, end).expect("appended");
     }
 
+    /// A topic goes.
+    fn delete(&mut self, topic: &str) {
+        let (state, frame, blocks) = (&mut self.state, &mut FrameBuf::new(), &mut BlockCache::default());
+        let (limits, history) = (Limits::default(), &mut History::default());
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let mut step = Step { state, frame, blocks, now, limits, declares: true, history };
+        step.manage(Manage::DeleteTopic { topic: name(topic) }).expect("there is one");
+        let end = self.journal.end();
+        self.journal.append(frame, end).expect("appended");
+    }
+
     /// What stands behind the messages that a receive of so many gets, with nothing in memory.
     fn next_of(&mut self, queue: &str, messages_max: usize) -> Next {
         let (state, frame, blocks) = (&mut self.state, &mut FrameBuf::new(), &mut BlockCache::default());
@@ -491,6 +502,25 @@ fn after_a_checkpoint_that_failed_the_next_one_writes_each_message_once() {
     planned.dedup();
     assert_eq!((planned.len(), all), (7, 7), "{planned:?}");
     assert_eq!(plan.ids.len(), 2);
+}
+
+#[test]
+fn dedup_ids_of_a_topic_that_is_gone_do_not_come_back_with_the_file_that_they_are_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("store");
+    fs::create_dir(&dir).expect("made");
+    let disk = FaultDisk::new(RealDisk);
+    let mut bare = Bare::open(&dir, &disk);
+    bare.publish("t", &["a"]);
+    bare.publish("u", &["b"]);
+    bare.checkpoint().expect("written");
+    bare.delete("t");
+    bare.checkpoint().expect("written");
+    let (digest, ids) = (bare.state.digest(), bare.state.dedup.fingerprint().count());
+    drop(bare);
+    let bare = Bare::open(&dir, &disk);
+    assert_eq!((bare.state.digest(), bare.state.dedup.fingerprint().count()), (digest, ids));
+    assert_eq!(ids, 1, "that of the other topic");
 }
 
 /// A store whose messages three checkpoints have written, and where it is.
@@ -619,6 +649,9 @@ fn a_checkpoint_may_fail_at_any_call_and_the_next_one_makes_up_for_it() {
             let mut bare = Bare::open(&dir, &disk);
             bare.publish("t", &["a", "b"]);
             bare.checkpoint().expect("nothing fails yet");
+            // Most of what it wrote is not wanted any more: the next one has the rest to move on.
+            bare.drop_first("t", 2);
+            assert!(bare.state.segments.reclaimable_bytes() > 0, "{case}");
             bare.publish("t", &["c"]);
             let outcome = Outcome::Error(io::ErrorKind::StorageFull);
             disk.set(Fault { op, name_end, nth: 1, outcome, times: Times::Once });
@@ -627,15 +660,18 @@ fn a_checkpoint_may_fail_at_any_call_and_the_next_one_makes_up_for_it() {
             // Elsewhere, so that nothing but the failure makes the next one write what this one did not.
             bare.publish("u", &["d"]);
             let digest = bare.state.digest();
+            let contents = |bare: &Bare| contents::digest(&bare.state, &RealDisk, &dir).expect("all of it, once");
+            let whole = contents(&bare);
             if restarts_before_the_next {
                 drop(bare);
                 bare = Bare::open(&dir, &disk);
-                assert_eq!(bare.state.digest(), digest, "{case}");
+                assert_eq!((bare.state.digest(), contents(&bare)), (digest, whole), "{case}");
             }
             bare.checkpoint().expect("nothing fails any more");
+            assert_eq!(contents(&bare), whole, "{case}");
             drop(bare);
             let mut bare = Bare::open(&dir, &disk);
-            assert_eq!(bare.state.digest(), digest, "{case}");
+            assert_eq!((bare.state.digest(), contents(&bare)), (digest, whole), "{case}");
             bare.publish("t", &["e"]);
             bare.checkpoint().expect("nothing fails any more");
             let digest = bare.state.digest();

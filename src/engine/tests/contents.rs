@@ -15,8 +15,13 @@ use crate::engine::{
 /// The digest of the state, and of everything that the wanted messages say.
 ///
 /// # Errors
-/// Which message is not where it should be.
+/// Which message is not where it should be, or what of the segments is not as it is counted along.
 pub(super) fn digest(state: &State, disk: &dyn Disk, dir: &Path) -> Result<u64, String> {
+    let is_wanted = |block: &Block| {
+        let topic = state.topic(block.first.topic);
+        topic.map_or(0, |topic| state.wanted(topic).count(block.first.kind, block.first.seq, block.last))
+    };
+    state.segments.check(is_wanted)?;
     let mut hasher = DefaultHasher::new();
     state.digest().hash(&mut hasher);
     let mut last: Option<(Block, LoadedBlock)> = None;

@@ -28,7 +28,7 @@ struct Fixture<'a> {
     invoices: [&'a str; 2],
 }
 
-const FIXTURES: [Fixture<'static>; 2] = [
+const FIXTURES: [Fixture<'static>; 3] = [
     Fixture {
         folder: "format-1",
         held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAAFDGNw5EwFcFUvQTFh1jgCk",
@@ -40,6 +40,12 @@ const FIXTURES: [Fixture<'static>; 2] = [
         held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAANi_HK6hsF5jlw1WfS-cfbc",
         held_in_journal: "AQAAAAMAAAAAAAAAAQAAAP2RfUdNGJk1ua62qV_X5tE",
         invoices: ["01a210b0-2be7-707a-b908-07bccdd8cc68", "01a210b0-2bee-7747-9afe-497937866316"],
+    },
+    Fixture {
+        folder: "format-3",
+        held_in_checkpoint: "AwAAAAQAAAAAAAAAAQAAAP0y18Vscje8lWl6W_5Fbkw",
+        held_in_journal: "AQAAAAMAAAAAAAAAAQAAAMzAq5dqVD-wz5s-RDLw-pI",
+        invoices: ["01a3185c-5000-708d-8994-607092501cb3", "01a3185d-3a60-722c-97b0-094cad5e5433"],
     },
 ];
 

@@ -22,6 +22,7 @@ macro_rules! over_both {
 mod checkpoints;
 mod contents;
 mod crash;
+mod damage;
 mod decoders;
 mod delivery;
 mod failure;
@@ -48,7 +49,7 @@ use tempfile::TempDir;
 use super::{
     AckMode, Clock, Engine, EngineError, Options, Published, Receive, Settled, Settlement, journal::MemoryJournal,
 };
-use crate::model::{AckId, Delivery, Draft, Name, Timestamp};
+use crate::model::{AckId, Delivery, Draft, Due, Name, Timestamp};
 
 /// An engine over a directory of its own, which can be restarted.
 struct Bench {

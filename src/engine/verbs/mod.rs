@@ -59,6 +59,10 @@ impl Step<'_> {
     pub(super) fn check_room(&self, topics: usize, queues: usize) -> Result<(), EngineError> {
         let is_too_many = |there: usize, more: usize, max: usize| more > 0 && there + more > max;
         let max = self.limits.topics_max;
+        let (topics_left, queues_left) = self.state.ids_left();
+        if topics > topics_left || queues > queues_left {
+            return Err(EngineError::Full { what: "the store has given all numbers that topics or queues can have" });
+        }
         if is_too_many(self.state.topic_count(), topics, max)
             || is_too_many(self.state.queue_count(), queues, max.saturating_mul(4))
         {

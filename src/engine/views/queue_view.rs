@@ -50,8 +50,7 @@ impl View<'_> {
     /// The queues from the `from`th on that there ever was, and from where on there are more.
     pub(in crate::engine) fn queues(&self, from: u32, max: usize, prefix: &str) -> (Vec<QueueView>, Option<u32>) {
         let mut found = Vec::new();
-        for id in (from..self.state.next_queue().0).map(QueueId) {
-            let Some((queue, topic)) = self.state.queue_and_topic(id) else { continue };
+        for (id, queue, topic) in self.state.queues_from(QueueId(from)) {
             if !queue.name.as_str().starts_with(prefix) {
                 continue;
             }

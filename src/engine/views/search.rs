@@ -57,12 +57,9 @@ impl View<'_> {
 
     /// Where the message of that id may be: of one topic, or of any.
     pub(in crate::engine) fn search(&self, scope: Option<TopicId>, id: MessageId) -> Trail {
-        let topics: Vec<TopicId> = match scope {
-            Some(topic) => vec![topic],
-            None => (0..self.state.next_topic().0).map(TopicId).collect(),
-        };
-        for topic_id in &topics {
-            let Some(topic) = self.state.topic(*topic_id) else { continue };
+        let first = scope.unwrap_or(TopicId(0));
+        let topics = self.state.topics_from(first).take_while(|(id, _)| scope.is_none_or(|only| only == *id));
+        for (topic_id, topic) in topics {
             let visible = topic.log.iter().filter_map(|(seq, content)| match content {
                 Content::Here(kept) => Some((Kind::Visible, seq, kept)),
                 Content::AmongDelayed(_) => None,
@@ -70,7 +67,7 @@ impl View<'_> {
             let delayed = topic.recent_delayed.iter().map(|(seq, kept)| (Kind::Delayed, *seq, kept));
             let found = visible.chain(delayed).find(|(.., kept)| kept.message.id == id);
             if let Some((kind, seq, kept)) = found {
-                return Trail::Here(Place { topic: *topic_id, kind, seq }, Arc::clone(&kept.message));
+                return Trail::Here(Place { topic: topic_id, kind, seq }, Arc::clone(&kept.message));
             }
         }
         let may_have = |block: &Block| {

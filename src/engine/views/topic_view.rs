@@ -39,13 +39,12 @@ impl View<'_> {
     /// The topics from the `from`th on that there ever was, and from where on there are more.
     pub(in crate::engine) fn topics(&self, from: u32, max: usize, prefix: &str) -> (Vec<TopicView>, Option<u32>) {
         let mut found = Vec::new();
-        for id in from..self.state.next_topic().0 {
-            let Some(topic) = self.state.topic(TopicId(id)) else { continue };
+        for (id, topic) in self.state.topics_from(TopicId(from)) {
             if !topic.name.as_str().starts_with(prefix) {
                 continue;
             }
             if found.len() == max {
-                return (found, Some(id));
+                return (found, Some(id.0));
             }
             found.push(self.topic_view(topic));
         }
@@ -75,10 +74,9 @@ impl View<'_> {
     pub(in crate::engine) fn services(&self, from: u32, max: usize) -> (Vec<ServiceView>, Option<u32>) {
         let mut found: Vec<ServiceView> = Vec::new();
         let mut next = None;
-        for id in from..self.state.next_topic().0 {
-            let Some(inbox) = self.state.topic(TopicId(id)).filter(|topic| topic.is_inbox) else { continue };
+        for (id, inbox) in self.state.topics_from(TopicId(from)).filter(|(_, topic)| topic.is_inbox) {
             if found.len() == max {
-                next = Some(id);
+                next = Some(id.0);
                 break;
             }
             found.push(ServiceView { name: inbox.name.clone(), topics: Vec::new() });

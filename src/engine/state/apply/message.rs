@@ -98,8 +98,8 @@ impl State {
 
     /// Lets go of the message, unless some queue wants it.
     pub(super) fn leave(&mut self, id: TopicId, seq: Seq) {
-        let Some(Some(topic)) = self.topics.get_mut(id.0 as usize) else { return };
-        let mut queues = topic.queues.iter().filter_map(|queue| self.queues.get(queue.0 as usize)?.as_ref());
+        let Some(topic) = self.topics.get_mut(id.0) else { return };
+        let mut queues = topic.queues.iter().filter_map(|queue| self.queues.get(queue.0));
         if queues.any(|queue| queue.wants(seq)) {
             return;
         }

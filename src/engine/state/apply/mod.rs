@@ -4,7 +4,7 @@ mod message;
 mod queue;
 mod topic;
 
-use super::{Import, Queue, State, topic::Topic};
+use super::{Import, Numbered, Queue, State, topic::Topic};
 use crate::{
     engine::journal::Record,
     model::{QueueId, Seq, Timestamp, TopicId},
@@ -83,13 +83,12 @@ impl State {
     }
 
     fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic> {
-        self.topics.get_mut(id.0 as usize).and_then(Option::as_mut).ok_or(Inconsistent("an unknown topic"))
+        self.topics.get_mut(id.0).ok_or(Inconsistent("an unknown topic"))
     }
 
     fn queue_mut(&mut self, id: QueueId) -> Result<(&mut Queue, &mut Topic)> {
-        let queue = self.queues.get_mut(id.0 as usize).and_then(Option::as_mut);
-        let queue = queue.ok_or(Inconsistent("an unknown queue"))?;
-        let topic = self.topics.get_mut(queue.topic.0 as usize).and_then(Option::as_mut);
+        let queue = self.queues.get_mut(id.0).ok_or(Inconsistent("an unknown queue"))?;
+        let topic = self.topics.get_mut(queue.topic.0);
         Ok((queue, topic.ok_or(Inconsistent("a queue without its topic"))?))
     }
 
@@ -112,10 +111,10 @@ impl State {
 
     /// Notes that every queue of the topic has something more to deliver, of so many bytes.
     fn stir_all(&mut self, id: TopicId, bytes: u64) {
-        let Some(Some(topic)) = self.topics.get(id.0 as usize) else { return };
+        let Some(topic) = self.topics.get(id.0) else { return };
         for queue in &topic.queues {
             stir(&mut self.queues, &mut self.stirred, *queue);
-            if let Some(Some(queue)) = self.queues.get_mut(queue.0 as usize) {
+            if let Some(queue) = self.queues.get_mut(queue.0) {
                 queue.bytes += bytes;
                 queue.counters.published += 1;
             }
@@ -128,8 +127,8 @@ impl State {
     }
 }
 
-fn stir(queues: &mut [Option<Queue>], stirred: &mut Vec<QueueId>, id: QueueId) {
-    let Some(Some(queue)) = queues.get_mut(id.0 as usize) else { return };
+fn stir(queues: &mut Numbered<Queue>, stirred: &mut Vec<QueueId>, id: QueueId) {
+    let Some(queue) = queues.get_mut(id.0) else { return };
     if !queue.is_stirred {
         queue.is_stirred = true;
         stirred.push(id);

@@ -14,15 +14,11 @@ impl State {
         if self.names.insert(name.clone(), Meaning::Topic(id)).is_some() {
             return Err(Inconsistent("two things of one name"));
         }
-        self.topics.push(Some(Topic::new(name, Seq(0))));
-        self.topic_count += 1;
-        Ok(())
+        self.topics.push(Topic::new(name, Seq(0))).map(drop).ok_or(Inconsistent("a topic too many"))
     }
 
     pub(super) fn delete_topic(&mut self, id: TopicId) -> Result<()> {
-        let topic = self.topics.get_mut(id.0 as usize).and_then(Option::take);
-        let topic = topic.ok_or(Inconsistent("an unknown topic"))?;
-        self.topic_count -= 1;
+        let topic = self.topics.remove(id.0).ok_or(Inconsistent("an unknown topic"))?;
         self.names.remove(&topic.name);
         topic.queues.iter().for_each(|queue| self.forget_queue(*queue));
         for (seq, due) in &topic.delayed {
@@ -33,6 +29,7 @@ impl State {
             Content::AmongDelayed(_) => None,
         });
         self.recent_bytes -= recent.chain(topic.recent_delayed.values()).map(|kept| kept.memory_bytes()).sum::<u64>();
+        self.bin.put_topic(topic);
         self.segments.left_all(id);
         self.unsaved_topics.remove(&id);
         self.dedup.forget_topic(id);
@@ -66,7 +63,7 @@ impl State {
             return Err(Inconsistent("two things of one name"));
         }
         let mut queue = Queue::new(name, topic_id, service, start);
-        if let Some(Some(topic)) = self.topics.get(topic_id.0 as usize)
+        if let Some(topic) = self.topics.get(topic_id.0)
             && start != topic.log.next
         {
             let others = || topic.queues.iter().filter_map(|other| self.queue(*other));
@@ -76,8 +73,7 @@ impl State {
                 queue = queue.beside(slowest, before, gone.into_iter());
             }
         }
-        self.queues.push(Some(queue));
-        self.queue_count += 1;
+        self.queues.push(queue).ok_or(Inconsistent("a queue too many"))?;
         self.measure(id);
         self.stir(id);
         Ok(())
@@ -101,15 +97,16 @@ impl State {
 
     /// A queue with its name, its leases and its times.
     fn forget_queue(&mut self, id: QueueId) {
-        let Some(queue) = self.queues.get_mut(id.0 as usize).and_then(Option::take) else { return };
-        self.queue_count -= 1;
+        let Some(queue) = self.queues.remove(id.0) else { return };
         if queue.service.is_some() {
             self.names.remove(&queue.name);
         }
         for (seq, held) in queue.all_held() {
             self.deadlines.remove(&(held.deadline, id, *seq));
         }
-        self.retries.retain(|(_, of, _)| *of != id);
+        for (retry_at, seq) in queue.lanes().retrying() {
+            self.retries.remove(&(retry_at, id, seq));
+        }
         self.dead_count -= queue.dead().len();
         self.passed_over_count -= queue.lanes().passed_over_count();
     }
@@ -131,9 +128,18 @@ impl State {
         let Some(topic) = self.topic(id) else { return };
         let wanted = self.wanted(topic);
         let unwanted: Vec<Seq> = topic.log.iter().map(|(seq, _)| seq).filter(|seq| !wanted.has_visible(*seq)).collect();
-        for seq in unwanted {
-            self.leave(id, seq);
+        let Some(topic) = self.topics.get_mut(id.0) else { return };
+        let left: Vec<Content> = unwanted.into_iter().filter_map(|seq| topic.log.remove(seq)).collect();
+        for content in &left {
+            match content {
+                Content::Here(kept) => self.recent_bytes -= kept.memory_bytes(),
+                Content::AmongDelayed(seq) => drop(topic.matured.remove(seq)),
+            }
         }
+        self.bin.put_contents(left);
+        // Some of those that left stood among the delayed ones.
+        let Some(topic) = self.topic(id) else { return };
+        let wanted = self.wanted(topic);
         self.segments.recount(id, |block| wanted.count(block.first.kind, block.first.seq, block.last));
     }
 }
