@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    engine::journal::{DeadCause, LeaseItem, PassedItem, PurgeScope, Reason, Record, ReturnCause, ReturnItem},
+    engine::{
+        Counters,
+        journal::{DeadCause, LeaseItem, PassedItem, PurgeScope, Reason, Record, ReturnCause, ReturnItem},
+    },
     model::{Attempt, Draft, Due, KeyHash, LeaseNumber},
 };
 
