@@ -415,4 +415,28 @@ mod tests {
             assert!(matches!(opened, Err(LoadError::Io { what: "make", .. })), "{op:?}: {opened:?}");
         }
     }
+
+    #[test]
+    fn a_start_removes_what_nobody_needs_and_never_what_was_set_aside() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let segments = segments_dir(dir.path());
+        std::fs::create_dir(&segments).expect("made");
+        for ending in [SEGMENT_ENDING, IDS_ENDING, "damaged"] {
+            std::fs::write(segments.join(format!("00000001.{ending}")), "").expect("written");
+        }
+        CheckpointStore::open(Arc::new(RealDisk), dir.path(), Uuid::nil()).expect("opens");
+        assert_eq!(RealDisk.list(&segments).expect("listed"), ["00000001.damaged"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_told_with_the_cause() {
+        let (dir, disk) = (tempfile::tempdir().expect("a folder"), FaultDisk::new(RealDisk));
+        let path = dir.path().join("file");
+        for _ in 0..2 {
+            create(&disk, &path).expect("made, also in place of another one");
+        }
+        let outcome = Outcome::Error(io::ErrorKind::PermissionDenied);
+        disk.set(Fault { op: Op::Remove, name_end: "file", nth: 1, outcome, times: Times::Once });
+        assert_eq!(create(&disk, &path).expect_err("in the way").kind(), io::ErrorKind::PermissionDenied);
+    }
 }
