@@ -383,3 +383,65 @@ fn read_file(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, LoadError>
 fn damaged(path: &Path, problem: impl Into<String>) -> LoadError {
     LoadError::Damaged { path: path.to_path_buf(), problem: problem.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            checkpoint::Manifest,
+            disk::{Fault, FaultDisk, Op, Outcome, RealDisk, Times},
+        },
+        model::Timestamp,
+    };
+
+    #[test]
+    fn forgetting_segments_changes_nothing_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let segment = |id| SegmentEntry { id: SegmentId(id), bytes: 100 };
+        let ids = |id| IdsEntry { id: SegmentId(id), bytes: 50, end: Timestamp::EPOCH };
+        let manifest =
+            Manifest { segments: vec![segment(1), segment(2)], dedup: vec![ids(3), ids(4)], ..Manifest::default() };
+        let (store, position, next_segment) = (Uuid::from_u128(7), Position(8192), SegmentId(9));
+        let mut bound = Bound { store, position, next_segment, manifest, ids: Vec::new() };
+        replace_manifest(&RealDisk, dir.path(), &bound).expect("written");
+        forget_segments(&RealDisk, dir.path(), store, &[SegmentId(1), SegmentId(4)]).expect("written");
+        (bound.manifest.segments, bound.manifest.dedup) = (vec![segment(2)], vec![ids(3)]);
+        assert_eq!(read_manifest(&RealDisk, dir.path(), store).expect("readable"), Some(bound));
+    }
+
+    #[test]
+    fn without_a_durable_folder_for_segments_there_is_no_start() {
+        for (op, name_end) in [(Op::CreateDir, "segments"), (Op::SyncDir, "")] {
+            let (dir, disk) = (tempfile::tempdir().expect("a folder"), FaultDisk::new(RealDisk));
+            let outcome = Outcome::Error(io::ErrorKind::PermissionDenied);
+            disk.set(Fault { op, name_end, nth: 1, outcome, times: Times::Once });
+            let opened = CheckpointStore::open(Arc::new(disk), dir.path(), Uuid::nil());
+            assert!(matches!(opened, Err(LoadError::Io { what: "make", .. })), "{op:?}: {opened:?}");
+        }
+    }
+
+    #[test]
+    fn a_start_removes_what_nobody_needs_and_never_what_was_set_aside() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let segments = segments_dir(dir.path());
+        std::fs::create_dir(&segments).expect("made");
+        for ending in [SEGMENT_ENDING, IDS_ENDING, "damaged"] {
+            std::fs::write(segments.join(format!("00000001.{ending}")), "").expect("written");
+        }
+        CheckpointStore::open(Arc::new(RealDisk), dir.path(), Uuid::nil()).expect("opens");
+        assert_eq!(RealDisk.list(&segments).expect("listed"), ["00000001.damaged"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_told_with_the_cause() {
+        let (dir, disk) = (tempfile::tempdir().expect("a folder"), FaultDisk::new(RealDisk));
+        let path = dir.path().join("file");
+        for _ in 0..2 {
+            create(&disk, &path).expect("made, also in place of another one");
+        }
+        let outcome = Outcome::Error(io::ErrorKind::PermissionDenied);
+        disk.set(Fault { op: Op::Remove, name_end: "file", nth: 1, outcome, times: Times::Once });
+        assert_eq!(create(&disk, &path).expect_err("in the way").kind(), io::ErrorKind::PermissionDenied);
+    }
+}

@@ -323,6 +323,16 @@ async fn without_a_good_store_file_the_journal_is_read_all_the_same() {
 }
 
 #[tokio::test]
+async fn without_the_store_file_it_is_not_known_where_the_journal_behind_a_checkpoint_begins() {
+    let bench = with_a_checkpoint().await;
+    fs::remove_file(bench.path("STORE")).expect("removed");
+    let found = bench.diagnose();
+    assert_eq!(codes(&found), ["missing_file"], "{:?}", found.problems);
+    assert_eq!(found.problems[0].path(), bench.path("STORE"));
+    assert!(found.readable.frames == 0 && found.behind.frames > 0, "{found:?}");
+}
+
+#[tokio::test]
 async fn a_directory_in_use_is_told_and_read_beside_the_broker_without_false_alarm() {
     let mut bench = Bench::empty();
     // Files that are not cut off faster than they are read.

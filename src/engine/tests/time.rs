@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{AckMode, Bench, LEASE, ack_id, draft, name, one_of, texts};
 use crate::{
-    engine::{EngineError, Manage},
+    engine::{EngineError, Manage, Nack, NackOutcome, Settlement},
     model::{Draft, Due, Timestamp},
 };
 
@@ -19,6 +19,7 @@ over_both! {
     delayed_messages_come_in_the_order_in_which_they_are_due,
     a_moment_in_the_past_is_now,
     a_due_message_wakes_who_waits,
+    a_message_whose_retry_is_due_wakes_who_waits,
     an_expired_message_is_passed_over,
     a_duplicate_within_the_window_is_the_first_message_also_after_it_is_gone_and_after_a_restart,
     a_dedup_id_with_another_content_refuses_the_whole_batch,
@@ -58,6 +59,23 @@ async fn a_moment_in_the_past_is_now(bench: Bench) {
 
 async fn a_due_message_wakes_who_waits(bench: Bench) {
     bench.publish_one("t", Draft { due: Due::After(MINUTE), ..draft("x") }).await.expect("stored");
+    let wait = bench.receive("t", 1, 2 * MINUTE, AckMode::AtOnce);
+    let advance = async {
+        while bench.engine().statistics().await.expect("counted").waiting < 1 {
+            tokio::task::yield_now().await;
+        }
+        bench.advance(MINUTE);
+    };
+    let (deliveries, ()) = tokio::join!(biased; wait, advance);
+    assert_eq!(texts(&deliveries), ["x"]);
+}
+
+async fn a_message_whose_retry_is_due_wakes_who_waits(bench: Bench) {
+    bench.publish("t", &["x"]).await;
+    let held = bench.lease("t").await.expect("x");
+    let nack = Nack { outcome: NackOutcome::Retry, delay: Some(MINUTE), reason: String::new() };
+    let nacked = bench.engine().settle_each(None, vec![(Some(ack_id(&held)), Settlement::Nack(nack))]).await;
+    nacked.expect("answered");
     let wait = bench.receive("t", 1, 2 * MINUTE, AckMode::AtOnce);
     let advance = async {
         while bench.engine().statistics().await.expect("counted").waiting < 1 {
