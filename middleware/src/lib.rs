@@ -61,6 +61,7 @@
 //! - `tracing` (default): events for transitions, skipped instances and panics, and the access log.
 //! - `metrics`: what breakers, limits and round robins do, for the recorder of the `metrics` crate that is installed when
 //!   they are built; listed at [`CircuitBreaker`], [`ConcurrencyLimit`] and [`RoundRobin`].
+//! - `h2`, `hyper`: [`is_never_sent`] knows more of the errors that prove that a request was not processed.
 //! - `tower-http`: its classifiers decide what a failure is (`TowerHttpClassify`).
 
 #[cfg(feature = "tracing")]

@@ -202,9 +202,9 @@ where
 /// # let _ = client;
 /// ```
 #[derive(Debug, Clone)]
-pub struct ClientStack<B = Identity, L = ConcurrencyLimitLayer> {
+pub struct ClientStack<B = Identity, L = ConcurrencyLimitLayer, A = Log> {
     request_id: RequestIdLayer,
-    access_log: Log,
+    access_log: A,
     concurrency_limit: L,
     breaker: B,
     deadline: DeadlineLayer,
@@ -230,30 +230,31 @@ impl Default for ClientStack {
     }
 }
 
-impl<B, L> ClientStack<B, L> {
+impl<B, L, A> ClientStack<B, L, A> {
     /// How ids are made.
     #[must_use]
     pub fn request_id(self, request_id: RequestIdLayer) -> Self {
         Self { request_id, ..self }
     }
 
-    /// Where the log finds peer and route.
-    #[cfg(feature = "tracing")]
+    /// The log; with [`Identity`] there is none, as in a library whose callers log what they are told. Default: an
+    /// [`AccessLogLayer`](crate::AccessLogLayer), with the feature `tracing`.
     #[must_use]
-    pub fn access_log(self, access_log: AccessLogLayer) -> Self {
-        Self { access_log, ..self }
+    pub fn access_log<M>(self, access_log: M) -> ClientStack<B, L, M> {
+        let Self { request_id, access_log: _, concurrency_limit, breaker, deadline } = self;
+        ClientStack { request_id, access_log, concurrency_limit, breaker, deadline }
     }
 
     /// The limit; with [`Identity`] there is none. Default: 1024 requests in flight.
     #[must_use]
-    pub fn concurrency_limit<M>(self, concurrency_limit: M) -> ClientStack<B, M> {
+    pub fn concurrency_limit<M>(self, concurrency_limit: M) -> ClientStack<B, M, A> {
         let Self { request_id, access_log, concurrency_limit: _, breaker, deadline } = self;
         ClientStack { request_id, access_log, concurrency_limit, breaker, deadline }
     }
 
     /// A breaker for a client of one instance. Default: none.
     #[must_use]
-    pub fn breaker<C>(self, breaker: C) -> ClientStack<C, L> {
+    pub fn breaker<C>(self, breaker: C) -> ClientStack<C, L, A> {
         let Self { request_id, access_log, concurrency_limit, breaker: _, deadline } = self;
         ClientStack { request_id, access_log, concurrency_limit, breaker, deadline }
     }
@@ -265,17 +266,18 @@ impl<B, L> ClientStack<B, L> {
     }
 }
 
-impl<S, B, L> Layer<S> for ClientStack<B, L>
+impl<S, B, L, A> Layer<S> for ClientStack<B, L, A>
 where
     B: Clone,
     L: Clone,
+    A: Clone,
     Guards<B, L>: Layer<S>,
-    Named: Layer<<Guards<B, L> as Layer<S>>::Service>,
+    Stack<A, RequestIdLayer>: Layer<<Guards<B, L> as Layer<S>>::Service>,
 {
-    type Service = <Named as Layer<<Guards<B, L> as Layer<S>>::Service>>::Service;
+    type Service = <Stack<A, RequestIdLayer> as Layer<<Guards<B, L> as Layer<S>>::Service>>::Service;
 
     fn layer(&self, service: S) -> Self::Service {
         let guards = Guards::new(self.deadline, Stack::new(self.breaker.clone(), self.concurrency_limit.clone()));
-        Named::new(Clone::clone(&self.access_log), self.request_id.clone()).layer(guards.layer(service))
+        Stack::new(self.access_log.clone(), self.request_id.clone()).layer(guards.layer(service))
     }
 }

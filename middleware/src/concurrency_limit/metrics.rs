@@ -72,7 +72,7 @@ impl Metrics {
 
 #[cfg(not(feature = "metrics"))]
 #[derive(Default)]
-pub(super) struct Metrics;
+pub(super) struct Metrics {}
 
 #[cfg(not(feature = "metrics"))]
 impl Metrics {

@@ -82,12 +82,12 @@ impl RoundMetrics {
 
 #[cfg(not(feature = "metrics"))]
 #[derive(Clone, Default)]
-pub(super) struct RoundMetrics;
+pub(super) struct RoundMetrics {}
 
 #[cfg(not(feature = "metrics"))]
 impl RoundMetrics {
     pub(super) fn named(_: &Arc<str>) -> Self {
-        Self
+        Self {}
     }
 
     pub(super) fn repeated(&self) {}

@@ -6,7 +6,8 @@ use std::{error::Error, io};
 
 /// Whether this error proves that no server has begun to process the request: a connection that could not be made, or,
 /// with the feature `h2`, a stream that the server refused (`REFUSED_STREAM`, RFC 9113 section 8.7) or that is above the
-/// last one that its GOAWAY says it takes (section 6.8). For [`RoundRobin::never_sent`](crate::RoundRobin::never_sent).
+/// last one that its GOAWAY says it takes (section 6.8), or, with the feature `hyper`, a request that hyper's client had not
+/// begun to send when its connection closed. For [`RoundRobin::never_sent`](crate::RoundRobin::never_sent).
 ///
 /// Looks through all the sources of the error, so it works on those of hyper, tonic and reqwest.
 ///
@@ -40,6 +41,15 @@ fn proves_it(error: &(dyn Error + 'static)) -> bool {
                 | io::ErrorKind::NetworkUnreachable
                 | io::ErrorKind::AddrNotAvailable
         );
+    }
+    #[cfg(feature = "hyper")]
+    if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return error.is_connect();
+    }
+    #[cfg(feature = "hyper")]
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        // It says so only of a request that was still waiting to be sent, or that it gives back.
+        return error.is_canceled();
     }
     #[cfg(feature = "h2")]
     if let Some(error) = error.downcast_ref::<h2::Error>() {

@@ -17,7 +17,7 @@ use campanile_middleware::{
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, layer::util::Identity, service_fn};
 use tracing::Level;
 
 use crate::support::{answer, get, logged, problem_code, record_log};
@@ -136,4 +136,13 @@ async fn everything_made_from_a_stack_shares_one_circuit() {
     let fine = stack.layer(service_fn(|_: Req| answer(200)));
     assert_eq!(broken.oneshot(get("/")).await.expect("infallible").status(), 500);
     assert_eq!(fine.oneshot(get("/")).await.expect("infallible").status(), 503);
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_no_log_still_names_its_requests() {
+    record_log(Level::DEBUG);
+    let service = ClientStack::new().access_log(Identity::new()).layer(service_fn(|_: Req| answer(503)));
+    let response = service.oneshot(get("/")).await.expect("infallible");
+    assert!(response.headers().contains_key("x-request-id"));
+    assert!(logged("access").is_empty());
 }

@@ -2,6 +2,8 @@
 
 mod clients;
 mod grpc;
+#[cfg(feature = "hyper")]
+mod hyper_errors;
 #[cfg(feature = "h2")]
 mod refused_streams;
 mod rest;
