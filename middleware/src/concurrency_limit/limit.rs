@@ -91,7 +91,7 @@ impl ConcurrencyLimit {
 
     fn new(word: Word, gradient: Option<Gradient>) -> Self {
         let (word, queue, shed_total) = (AtomicU64::new(word.0), Mutex::default(), AtomicU64::new(0));
-        let (gradient, name, metrics) = (gradient.map(Mutex::new), OnceLock::new(), Default::default());
+        let (gradient, name, metrics) = (gradient.map(Mutex::new), OnceLock::new(), Metrics::default());
         Self { shared: Arc::new(Shared { word, queue, gradient, shed_total, name, metrics }) }
     }
 

@@ -110,7 +110,7 @@ impl Default for Rules {
             panic_below: 0.0,
             bucket: failover.budget.map(|budget| Arc::new(Bucket::new(budget))),
             repeats_total: Arc::default(),
-            metrics: Default::default(),
+            metrics: RoundMetrics::default(),
         }
     }
 }
