@@ -1,8 +1,8 @@
 //! A Rust client of `campanile.v1.Broker`, for services and for the command line.
 //!
 //! ```text
-//!   Client ──► request id ──► deadline ──► round robin over the addresses ──► one HTTP/2 connection for each
-//!     ▲                                    circuit breakers, failover
+//!   Client ──► ClientStack: id, limit, deadline ──► round robin over the addresses ──► one HTTP/2 connection for each
+//!     ▲                                             circuit breakers, failover
 //!     └── again after a pause, if nothing was done and the budget allows it
 //! ```
 //! Not here: the messages of the contract, which are those of [`crate::grpc::proto::v1`], and TLS. Invariant: what may have
@@ -36,8 +36,8 @@
 mod budget;
 mod builder;
 mod calls;
+mod connections;
 mod error;
-mod node;
 mod publishing;
 mod stack;
 mod subscription;

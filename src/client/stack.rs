@@ -6,16 +6,18 @@
 use std::{convert::Infallible, time::Duration};
 
 use campanile_middleware::{
-    CircuitBreaker, DeadlineLayer, Failover, Instance, RequestIdLayer, RetryBudget, RoundRobin,
+    CircuitBreaker, ClientStack, ConcurrencyLimitLayer, Failover, Instance, RetryBudget, RoundRobin, RoundRobinLayer,
+    is_never_sent,
 };
-use http::{Request, Response, request::Parts};
+use http::{Request, Response, Uri, request::Parts};
+use hyper_util::client::legacy;
 use tonic::body::Body;
-use tower::{ServiceBuilder, util::BoxCloneSyncService};
+use tower::{ServiceBuilder, layer::util::Identity, util::BoxCloneSyncService};
 
 use super::{
     builder::ClientBuilder,
+    connections::connections,
     error::{ClientError, is_refused, name_code},
-    node::{Node, is_never_sent},
 };
 use crate::config::{Address, BadAddress};
 
@@ -28,6 +30,10 @@ const CIRCUIT_OPEN_FOR: Duration = Duration::from_secs(5);
 
 /// A day, longer than any call: each says by itself how long it may take, and a stream may go on for ever.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Calls and streams at once. The broker takes far fewer of one client; those past this are refused here, before they
+/// cost memory, and come again after the pause that the refusal names.
+const IN_FLIGHT_MAX: usize = 1 << 14;
 
 /// Marks a call that may be carried out twice, in the extensions of its request.
 #[derive(Debug, Clone, Copy)]
@@ -48,27 +54,33 @@ pub(super) fn stack(settings: &ClientBuilder) -> Result<Stack, ClientError> {
     };
     let round = RoundRobin::new(instances)
         .failover(failover)
-        .never_sent(is_never_sent)
+        .never_sent(|error: &legacy::Error| is_never_sent(error))
         .refused(is_refused)
         .idempotent(is_repeatable);
+    let layers = ClientStack::new()
+        // The caller is told, and logs what it likes.
+        .access_log(Identity::new())
+        .concurrency_limit(ConcurrencyLimitLayer::fixed(IN_FLIGHT_MAX))
+        .deadline(DEADLINE_MAX);
     let service = ServiceBuilder::new()
-        // Outermost, so that all attempts at a call have one id.
-        .layer(RequestIdLayer::new())
         // Outside of all that refuses: what layers say is known by its code, as what the broker says.
         .map_response(|response| name_code(response).map(Body::new))
-        // Around all attempts at a call together.
-        .layer(DeadlineLayer::new(DEADLINE_MAX))
-        .service(round);
+        // Names a call, so that all attempts at it have one id, and bounds how many there are and how long they take. The
+        // order within, and the reasons for it, stand with `ClientStack`.
+        .layer(layers)
+        // Each attempt goes to the next address in turn.
+        .layer(RoundRobinLayer::new(round))
+        .service(connections());
     Ok(BoxCloneSyncService::new(service))
 }
 
-fn instance(address: &str) -> Result<Instance<Node>, ClientError> {
+fn instance(address: &str) -> Result<Instance<Uri>, ClientError> {
     let invalid = |problem| ClientError::Address { address: address.to_owned(), problem };
     let parsed: Address = address.parse().map_err(invalid)?;
-    let node = Node::new(&parsed).map_err(|_| invalid(BadAddress::Host))?;
+    let uri = format!("http://{parsed}").parse::<Uri>().map_err(|_| invalid(BadAddress::Host))?;
     let breaker =
         CircuitBreaker::builder(address).consecutive_failures(CIRCUIT_FAILURES).open_for(CIRCUIT_OPEN_FOR).build();
-    Ok(Instance::new(address, node, breaker))
+    Ok(Instance::new(address, uri, breaker))
 }
 
 fn is_repeatable(call: &Parts) -> bool {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{body::Body, routing::future::RouteFuture};
-use campanile_middleware::{Protocol, ReplayBody, Verdict};
+use campanile_middleware::{Protocol, ReplayBody, Verdict, is_never_sent};
 use http::{
     Request, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -15,12 +15,15 @@ use http::{
 };
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited, combinators::Collect};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, ResponseFuture};
+use hyper_util::client::legacy;
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
-use super::{dispatch::Dispatch, forward::Forward, operation::is_stream};
+use super::{
+    dispatch::Dispatch,
+    forward::{Answer, Forward},
+    operation::is_stream,
+};
 
 /// Longest answer of another instance: the 16 MiB of payloads that a receive hands out at most, several times that when
 /// a payload is written with escapes, and what travels beside them.
@@ -65,7 +68,7 @@ fn is_declined<B>(response: &Response<B>) -> bool {
 }
 
 /// Whether the answer has no body: a refusal over gRPC.
-fn is_ended(response: &Response<Incoming>) -> bool {
+fn is_ended(response: &Response<Body>) -> bool {
     response.body().is_end_stream()
 }
 
@@ -84,9 +87,9 @@ pub(super) enum MemberError {
 }
 
 impl MemberError {
-    /// Whether the request provably never left this process.
+    /// Whether the other instance provably did not begin with the request.
     pub(super) fn is_never_sent(&self) -> bool {
-        matches!(self, Self::Send(error) if error.is_connect())
+        matches!(self, Self::Send(error) if is_never_sent(error))
     }
 }
 
@@ -97,8 +100,8 @@ pin_project! {
     #[project = MemberProj]
     pub(super) enum MemberFuture {
         ThisProcess { #[pin] future: RouteFuture<std::convert::Infallible> },
-        Head { #[pin] future: ResponseFuture, is_stream: bool },
-        Body { head: Option<Parts>, #[pin] body: Collect<Limited<Incoming>> },
+        Head { #[pin] future: Answer, is_stream: bool },
+        Body { head: Option<Parts>, #[pin] body: Collect<Limited<Body>> },
     }
 }
 
@@ -112,7 +115,7 @@ impl Future for MemberFuture {
                 MemberProj::Head { future, is_stream } => {
                     let response = ready!(future.poll(cx))?;
                     if (*is_stream || is_event_stream(&response)) && !is_ended(&response) {
-                        return Poll::Ready(Ok(response.map(Body::new)));
+                        return Poll::Ready(Ok(response));
                     }
                     let (head, body) = response.into_parts();
                     let body = Limited::new(body, ANSWER_BYTES_MAX).collect();

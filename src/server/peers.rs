@@ -21,7 +21,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     ServeError,
     dispatch::Dispatch,
-    forward::Forward,
+    forward::{DEADLINE_MAX, Forward},
     identity::{Identity, Role},
     member::{Member, MemberError},
     operation::Operation,
@@ -173,9 +173,8 @@ impl Target {
             .consecutive_failures(config.backend_circuit_max_failures)
             .open_for(config.backend_circuit_reset)
             .build();
-        let member = Member::Other(Arc::new(Forward::new(address).map_err(invalid)?));
-        // A connection of its own: a probe must not wait behind the requests.
-        let probe = Probe::new(Forward::new(address).map_err(invalid)?);
+        let member = Member::Other(Arc::new(Forward::new(address, DEADLINE_MAX).map_err(invalid)?));
+        let probe = Probe::new(address).map_err(invalid)?;
         Ok(Self { instance: Instance::new(name, member, breaker), probe })
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use campanile_middleware::{CircuitBreaker, Verdict};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, uri::InvalidUri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper_util::client::legacy;
 use tokio::time::timeout;
@@ -14,6 +14,7 @@ use super::{
     forward::Forward,
     identity::{PATH, Report},
 };
+use crate::config::Address;
 
 /// Longest wait for an answer, the connection included.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,8 +43,11 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(forward: Forward) -> Self {
-        Self { forward }
+    /// # Errors
+    /// The address is no authority of a URI.
+    pub(super) fn new(target: &Address) -> Result<Self, InvalidUri> {
+        // A connection of its own: a probe must not wait behind the requests.
+        Ok(Self { forward: Forward::new(target, TIMEOUT)? })
     }
 
     /// Asks once. No answer counts as a failure for the target's breaker, so that its circuit opens without clients'
