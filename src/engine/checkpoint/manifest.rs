@@ -20,9 +20,9 @@
 //!
 //! Version 3 has no ids of topics and queues: each list has all that there ever were, in their order, with a u8 before it
 //! that says whether it is still there (1) or was deleted (0); and no *next topic* and *next queue*, which are the lengths
-//! of these lists; and what was passed over stands one by one. Version 2 also has no policies and no *kept from*, and of a queue's messages only how often each that is
-//! back was delivered, and which are held. Version 1 also has the dedup ids themselves in place of their files, and ends
-//! with the segments.
+//! of these lists; and what was passed over stands one by one. Version 2 also has no policies and no *kept from*, and of a
+//! queue's messages only how often each that is back was delivered, and which are held. Version 1 also has the dedup ids
+//! themselves in place of their files, and ends with the segments.
 
 use uuid::Uuid;
 

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Each list has its count (u32) before it, and a text its length. 0 stands for no key, and for a time that there is not.
-//! In version 3 what was passed over stood one by one among what waits, and there was no such list. Before, there were only *back* (seq u64, attempts u32) in place of what waits, and *held* (seq u64, attempt
-//! u32, deadline u64).
+//! In version 3 what was passed over stood one by one among what waits, and there was no such list. Before, there were
+//! only *back* (seq u64, attempts u32) in place of what waits, and *held* (seq u64, attempt u32, deadline u64).
 
 use std::{collections::BTreeMap, sync::Arc};
 
