@@ -140,6 +140,7 @@ mod tests {
         lane.insert_back(Seq(9));
         assert_eq!((lane.head(), lane.after(Seq(1)), lane.after(Seq(5))), (Some(Seq(1)), Some(Seq(3)), Some(Seq(9))));
         assert_eq!((lane.len(), lane.is_empty()), (5, false));
+        assert_eq!(lane.passed_over_bytes(), LANE_BYTES + lane.passed_over().bytes());
         lane.remove_back(Seq(1));
         lane.remove_passed_over(Seq(3));
         assert_eq!((lane.head(), lane.len()), (Some(Seq(4)), 3));

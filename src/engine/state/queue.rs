@@ -432,6 +432,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_checkpoint_keeps_of_a_queue_is_all_of_it() {
+        let (mut before, key) = (queue(), Some(KeyHash::of("k")));
+        before.pass_over(Seq(0)..Seq(9), key);
+        let lease = |seq| LeaseItem { seq: Seq(seq), attempt: Attempt(1), lease: LeaseNumber(1), key };
+        for item in [0, 1, 2].map(lease) {
+            before.lease(&item, Timestamp::EPOCH);
+        }
+        before.give_back(Seq(0), |held| Waiting { leases: held.lease, key, ..Waiting::default() });
+        before.bury(Seq(1), Timestamp::EPOCH, DeadCause::Failed, "because".into());
+        before.skip(Seq(11));
+        before.is_paused = true;
+        let after = Queue { cursor: before.cursor(), ..queue() }.restored(before.content());
+        assert_eq!(after.content(), before.content());
+        let content = after.content();
+        let counts = [content.waiting.len(), content.passed_over.len(), content.held.len(), content.dead.len()];
+        assert_eq!((counts, content.gone.len(), content.is_paused), ([1, 1, 1, 1], 1, true));
+    }
+
+    #[test]
     fn a_queue_beside_others_wants_what_they_have_not_delivered_each_under_its_key() {
         let (mut other, key) = (queue(), KeyHash::of("k"));
         other.pass_over(Seq(1)..Seq(50), Some(key));

@@ -352,9 +352,10 @@ mod tests {
         let neighbours = range_of(5..1_000_005);
         let every_other: SeqSet = (0..1_000_000).map(|n| Seq(2 * n)).collect();
         let far: SeqSet = (0..1000).map(|n| Seq(n << 20)).collect();
-        assert!(neighbours.bytes() < 140 << 10, "{}", neighbours.bytes());
-        assert!(every_other.bytes() < 270 << 10, "{}", every_other.bytes());
-        assert!(far.bytes() < 52 << 10, "{}", far.bytes());
+        // In 16 and in 31 containers, and in a thousand with one place each.
+        assert_eq!(neighbours.bytes(), BITMAPS_BYTES + 16 * CONTAINER_BYTES_MAX);
+        assert_eq!(every_other.bytes(), BITMAPS_BYTES + 31 * CONTAINER_BYTES_MAX);
+        assert_eq!(far.bytes(), BITMAPS_BYTES + 1000 * (2 + CONTAINER_BYTES));
         assert_eq!((neighbours.stretches(), every_other.stretches(), far.stretches()), (1, 1_000_000, 1000));
         assert_eq!(set_of(&[3..3, 7..9]).bytes(), 2 * ONE_BYTES);
     }
@@ -365,5 +366,7 @@ mod tests {
         set.remove_before(Seq(90));
         assert!(matches!(set.0, Places::Few(_)));
         assert_eq!(set, range_of(90..100));
+        assert_ne!(set, range_of(91..101));
+        assert_ne!(set, range_of(90..101));
     }
 }
