@@ -85,10 +85,16 @@ pub(super) struct Picked {
     pub(super) message: Arc<Message>,
 }
 
+/// What is known of a message in a block that has messages of one key only, without reading it.
+#[derive(Debug, Clone, Copy)]
+struct Glance {
+    key: KeyHash,
+    /// The place behind the block.
+    end: Seq,
+}
+
 /// What is seen of a message.
 enum Sight {
-    /// It is in a block that has messages of one key only, from there to before the place.
-    OfKey(KeyHash, Seq),
     Whole(Arc<Message>),
     Expired,
     TooOld,
@@ -110,11 +116,11 @@ struct Eyes<'a> {
 
 impl Eyes<'_> {
     /// What is known of a message without reading it, if that is enough to pass it over.
-    fn glance(&self, place: Place) -> Option<Sight> {
+    fn glance(&self, place: Place) -> Option<Glance> {
         let Whereabouts::Saved(block, _) = self.state.find(place) else { return None };
         let is_as_published = block.first.at(place.seq) == place;
         let key = block.key.filter(|_| is_as_published && !self.is_over(&block))?;
-        Some(Sight::OfKey(key, block.last.next()))
+        Some(Glance { key, end: block.last.next() })
     }
 
     /// Whether all messages of a block are over.
@@ -180,8 +186,8 @@ impl Picking {
     }
 
     /// Passes over what stands in a block of one key, if it may not be handed out; answers whether that is so.
-    fn pass_by(&mut self, candidate: Candidate, sight: Option<Sight>, candidates: &mut Candidates<'_>) -> bool {
-        let (Candidate::Fresh(seq), Some(Sight::OfKey(key, end))) = (candidate, sight) else { return false };
+    fn pass_by(&mut self, candidate: Candidate, glance: Option<Glance>, candidates: &mut Candidates<'_>) -> bool {
+        let (Candidate::Fresh(seq), Some(Glance { key, end })) = (candidate, glance) else { return false };
         if self.missing.is_empty() {
             return candidates.pass_over(seq..end, key) != Admission::Yes;
         }
@@ -215,7 +221,7 @@ impl Picking {
             }
             Sight::Expired => &mut self.pick.expired,
             Sight::TooOld => &mut self.pick.too_old,
-            Sight::Damaged | Sight::Missing(_) | Sight::OfKey(..) => &mut self.pick.damaged,
+            Sight::Damaged | Sight::Missing(_) => &mut self.pick.damaged,
         };
         dropped.push(candidate.seq());
         candidates.drop(candidate);
